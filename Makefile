@@ -1,0 +1,114 @@
+# Rampart's commands. `make demo` and `make test` need nothing but Debian, make and git; each step says in one line how it
+# went, and what it printed is in build/logs/.
+#
+#   make demo      a bare host through the five phases, a question answered, a report
+#   make test      lint unit sanity molecule
+#   make clean     take everything away again
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+root := $(CURDIR)
+export PATH := $(root)/.venv/bin:$(PATH)
+export RAMPART_CACHE ?= $(HOME)/.cache/rampart
+export ANSIBLE_CONFIG := $(root)/ansible.cfg
+# A directory of this checkout's own for kept SSH connections, so that `make down` closes these and no others. Not in the
+# checkout: a socket's path must be short.
+export ANSIBLE_SSH_CONTROL_PATH_DIR := $(HOME)/.ansible/cp/rampart-$(shell printf %s '$(root)' | sha256sum | cut -c1-8)
+# Started from anywhere, Ansible finds its collections here and nowhere else.
+export ANSIBLE_COLLECTIONS_PATH := $(root)/.collections
+# Its working directory, which `make clean` takes away with the rest.
+export MOLECULE_EPHEMERAL_DIRECTORY := $(root)/build/molecule
+# Output goes to files: no colours, no questions.
+export ANSIBLE_FORCE_COLOR := 0
+export NO_COLOR := 1
+export PYTHONUNBUFFERED := 1
+export PYTHONDONTWRITEBYTECODE := 1
+
+step := scripts/step
+lab := .venv/bin/python tests/lab/lab.py
+lab_env := DOCKER_HOST=unix://$(root)/.lab/docker.sock
+hosts ?= d13,d12
+
+.PHONY: help venv lock changelog lint unit sanity molecule phases contract mutations demo test bench up down clean
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+venv:
+	@$(step) 'tool chain' scripts/bootstrap
+
+lock:
+	@$(step) 'lock' scripts/lock
+
+changelog: venv
+	@$(step) 'changelog' scripts/changelog
+
+lint: venv
+	@failed=0; \
+	$(step) 'lint yamllint' yamllint --strict . || failed=1; \
+	$(step) 'lint ansible-lint' ansible-lint --profile production --offline --strict || failed=1; \
+	$(step) 'lint ruff' ruff check . || failed=1; \
+	$(step) 'lint mypy' scripts/typecheck || failed=1; \
+	$(step) 'lint playbooks three ways' scripts/playbooks_three_ways || failed=1; \
+	$(step) 'lint build and install' scripts/build_install || failed=1; \
+	exit $$failed
+
+unit: venv
+	@$(step) 'unit' pytest
+
+sanity: venv
+	@$(step) 'sanity programs' scripts/bootstrap shellcheck
+	@$(step) 'sanity' scripts/sanity
+
+up: venv
+	@$(step) 'laboratory' $(lab) up --hosts $(hosts)
+
+# One scenario, step by step, so that each has its line; `molecule test` runs the same sequence.
+molecule: venv
+	@$(step) 'molecule destroy what was left' molecule destroy
+	@$(step) 'molecule create' molecule create
+	@$(step) 'molecule images' molecule prepare
+	@$(step) 'molecule check on bare hosts' molecule check
+	@$(step) 'molecule converge' molecule converge
+	@$(step) 'molecule idempotence' molecule idempotence
+	@$(step) 'molecule verify' molecule verify
+	@$(MAKE) --no-print-directory phases contract mutations
+	@$(step) 'molecule destroy' molecule destroy
+
+phases: venv
+	@$(step) 'phases' env $(lab_env) pytest tests/integration/phases
+
+# These use the laboratory that is up (make up, make demo or make molecule made it).
+contract: venv
+	@$(step) 'contract' env $(lab_env) pytest tests/contract
+
+mutations: venv
+	@$(step) 'mutations' env $(lab_env) pytest tests/mutations
+
+demo: venv
+	@scripts/demo
+
+test:
+	@failed=0; \
+	for target in lint unit sanity molecule; do \
+		$(MAKE) --no-print-directory $$target || failed=1; \
+	done; \
+	exit $$failed
+
+bench: venv
+	@$(step) 'bench' env $(lab_env) python tests/benchmarks/run.py
+	@cat build/bench/summary.txt
+
+down:
+	@$(step) 'laboratory down' scripts/teardown
+
+clean: down
+	@rm -rf .venv .collections .lab .artifacts .cache .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis build reports
+	@if [ -e "$(RAMPART_CACHE)/.rampart-cache" ]; then rm -rf "$(RAMPART_CACHE)"; fi
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	@rm -rf "$(ANSIBLE_SSH_CONTROL_PATH_DIR)"
+	@echo 'taken away: tool chain, laboratory, caches, build results, reports'
