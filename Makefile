@@ -80,7 +80,7 @@ molecule: venv
 	@$(step) 'molecule destroy' molecule destroy
 
 phases: venv
-	@$(step) 'phases' env $(lab_env) pytest tests/integration/phases
+	@$(step) 'phases' env $(lab_env) pytest tests/integration/phases tests/integration/bad_input
 
 # These use the laboratory that is up (make up, make demo or make molecule made it).
 contract: venv

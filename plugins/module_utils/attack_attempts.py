@@ -10,10 +10,8 @@ Nothing is left behind: what an attempt could create it removes again.
 
 from __future__ import annotations
 
+import codecs
 import ctypes
-
-# getaddrinfo encodes names with this codec; after joining another mount namespace it could not be imported any more.
-import encodings.idna  # noqa: F401
 import errno
 import ipaddress
 import mmap
@@ -41,6 +39,9 @@ ENGINE_SOCKETS = (
 )
 # Who is seen in /proc only by somebody who shares the host's PID namespace.
 HOST_PROGRAMS = frozenset(["systemd", "dockerd", "containerd", "systemd-journal", "sshd"])
+
+# getaddrinfo encodes names with this codec; after joining another mount namespace it could not be imported any more.
+codecs.lookup("idna")
 
 Result = tuple[str, str]
 Parameters = dict[str, Any]

@@ -246,15 +246,14 @@ class GatewayProbe:
         body = self._chat("Bonjour", options={"num_predict": 1, "temperature": 0})
         through = self.request("POST", "/api/chat", body, self.settings.api_key)
         direct = self.request("POST", "/api/chat", body, socket_path=self.settings.upstream_socket)
-        counts = [reply.json().get("prompt_eval_count") for reply in (direct, through)]
-        if all(isinstance(count, int) for count in counts):
-            holds: Optional[bool] = counts[1] - counts[0] >= 40
-        else:
-            holds = None
+        without, with_prompt = (reply.json().get("prompt_eval_count") for reply in (direct, through))
+        holds: Optional[bool] = None
+        if isinstance(without, int) and isinstance(with_prompt, int):
+            holds = with_prompt - without >= 40
         self._note(
             "gateway-system-prompt",
             holds,
-            "prompt tokens: {0} without the gateway, {1} through it".format(*counts),
+            "prompt tokens: {0} without the gateway, {1} through it".format(without, with_prompt),
             "GATEWAY-SYSTEM-PROMPT",
             "Render /etc/rampart/gateway/config.json again with phase 3.",
         )

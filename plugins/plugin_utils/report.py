@@ -41,16 +41,17 @@ def build(
         records = evidence.read_evidence(directory, environment, host)
         checks = [check for record in records for check in record["checks"]]
         results = controls.evaluate(catalogue, checks, environment)
-        findings = [
-            dict(finding, phase=record["phase"]) for record in records for finding in record["findings"]
+        findings: list[dict[str, Any]] = [
+            {**finding, "phase": record["phase"]} for record in records for finding in record["findings"]
         ]
+        findings.sort(key=_by_severity)
         entries.append(
             {
                 "host": host,
                 "verdict": controls.verdict(results),
                 "counts": controls.counts(results),
                 "controls": results,
-                "findings": sorted(findings, key=_by_severity),
+                "findings": findings,
                 "measures": [measure for record in records for measure in record["measures"]],
                 "facts": {key: value for record in records for key, value in record["facts"].items()},
                 "phases": [

@@ -122,7 +122,7 @@ def test_load_and_unload(client: Client, model: str) -> None:
     assert client.ask("POST", "/api/generate", {"model": model}).json()["done_reason"] == "load"
     assert model in loaded()
     assert client.ask("POST", "/api/generate", {"model": model, "keep_alive": 0}).json()["done_reason"] == "unload"
-    for _ in range(50):
+    for _nr in range(50):
         if model not in loaded():
             break
     assert model not in loaded()
@@ -148,7 +148,7 @@ def test_version_is_a_version(client: Client) -> None:
 def test_the_connection_is_kept(client: Client) -> None:
     """The gateway keeps connections open: two requests on one."""
     with client.open() as connection:
-        for _ in range(2):
+        for _nr in range(2):
             connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
             answer = b""
             while not answer.endswith(b"Ollama is running"):

@@ -65,7 +65,7 @@ def error_pattern(text: str, model: str) -> re.Pattern[str]:
     if "registry.ollama.ai/v2" in text:
         # A push without a way out: which step of the look-up or the connection fails first is the network's.
         return re.compile(r'Head "https://registry\.ollama\.ai/v2/library/[^"]+": dial tcp.+', re.DOTALL)
-    name, _, tag = model.partition(":")
+    name, _rest, tag = model.partition(":")
     pattern = re.escape(text).replace("/models/", "/.+/")
     pattern = pattern.replace(re.escape("smollm2/135m-instruct-q4_1"), re.escape(f"{name}/{tag or 'latest'}"))
     return re.compile(re.sub(r"sha256\\-[0-9a-f]{64}", "sha256-[0-9a-f]{64}", pattern).replace("/.+/", "/(.+/)?"))

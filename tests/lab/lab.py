@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # Copyright: (c) 2026, Rampart contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
@@ -9,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fcntl
+import importlib.util
 import json
 import os
 import sys
@@ -18,9 +18,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
-try:
-    import yaml  # noqa: F401
-except ImportError:
+if importlib.util.find_spec("yaml") is None:
     # A bare Debian has no PyYAML; the checkout's own environment has.
     VENV_PYTHON = CHECKOUT / ".venv" / "bin" / "python"
     if not VENV_PYTHON.exists():

@@ -91,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--docker-host", required=True, help="unix:///path of the engine's socket")
     parser.add_argument("--cache", type=pathlib.Path, help="cache directory (default: $RAMPART_CACHE)")
     options = parser.parse_args(arguments)
-    scheme, _, socket = options.docker_host.partition("://")
+    scheme, _rest, socket = options.docker_host.partition("://")
     if scheme != "unix" or not socket:
         parser.error("--docker-host must be unix:///path/of/docker.sock")
     environment = {"RAMPART_CACHE": str(options.cache)} if options.cache else None

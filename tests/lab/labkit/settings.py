@@ -208,8 +208,9 @@ class Paths:
         return self.checkout / "tests" / "lab"
 
 
-def find_paths(checkout: Path, environment: Mapping[str, str] = os.environ) -> Paths:
+def find_paths(checkout: Path, environment: Mapping[str, str] | None = None) -> Paths:
     """Paths of `checkout`; RAMPART_CACHE moves the cache (absolute or relative to the working directory)."""
+    environment = os.environ if environment is None else environment
     home = Path(environment.get("HOME", "/root"))
     cache = Path(environment.get("RAMPART_CACHE") or home / ".cache" / "rampart")
     return Paths(checkout=checkout.resolve(), cache=cache.absolute())

@@ -95,7 +95,7 @@ def test_generate_and_chat(server: Server) -> None:
     answer = json.loads(body)
     assert (status, answer["response"], answer["done_reason"]) == (200, "Hello", "stop")
     assert answer["prompt_eval_duration"] == 1_500_000
-    _, body = ask(server, "POST", "/api/chat", {"model": "tiny:1", "messages": [{"role": "user", "content": "x"}]})
+    _rest, body = ask(server, "POST", "/api/chat", {"model": "tiny:1", "messages": [{"role": "user", "content": "x"}]})
     assert [json.loads(line)["message"]["content"] for line in body.splitlines()] == ["Hel", "lo", ""]
 
 
@@ -108,7 +108,7 @@ def test_a_child_that_dies_is_an_error_and_is_started_again(server: Server) -> N
     answer = ask(server, "POST", "/api/generate", {"model": "tiny:1", "prompt": "die", "stream": False})
     assert answer[0] == 500
     assert "llama runner process no longer running" in error(answer)
-    _, body = ask(server, "POST", "/api/generate", {"model": "tiny:1", "prompt": "die"})
+    _rest, body = ask(server, "POST", "/api/generate", {"model": "tiny:1", "prompt": "die"})
     assert "error" in json.loads(body.splitlines()[-1]), "a stream that breaks off must end in an error"
     assert ask(server, "POST", "/api/generate", {"model": "tiny:1", "prompt": "hi", "stream": False})[0] == 200
 

@@ -111,7 +111,7 @@ def secrets_of(**users: Mapping[str, Any]) -> dict[str, Any]:
         "hash_key": HASH_KEY.hex(),
         "query_hash_key": bytes(range(32, 64)).hex(),
         "users": [
-            {"id": name, "key_hash": keyed_hash(HASH_KEY, key.encode()), **users.get(name.split("@")[0], {})}
+            {"id": name, "key_hash": keyed_hash(HASH_KEY, key.encode()), **users.get(name.partition("@")[0], {})}
             for name, key in KEYS.items()
         ],
     }
@@ -137,7 +137,7 @@ def assert_prompt_first(body: dict[str, Any], prompt: str = PROMPT) -> None:
 
 async def eventually(condition: Callable[[], object]) -> None:
     """Wait until the condition holds; fail after 5 seconds."""
-    for _ in range(500):
+    for _nr in range(500):
         if condition():
             return
         await asyncio.sleep(0.01)

@@ -91,7 +91,7 @@ def test_defaults_are_the_guide_s(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     del config["limits"]
     write_files(tmp_path, config, secrets_of())
-    loaded, _ = load(tmp_path)
+    loaded, _rest = load(tmp_path)
     assert (loaded.limits.per_hour, loaded.limits.per_day, loaded.limits.suspension_seconds) == (20, 100, 3600)
     assert loaded.max_prompt_chars == 5000
 
@@ -198,7 +198,7 @@ def test_process_serves_and_ends_cleanly_on_sigterm(tmp_path: Path) -> None:
     process = start_process(tmp_path)
     try:
         client = socket.socket(socket.AF_UNIX)
-        for _ in range(200):
+        for _nr in range(200):
             try:
                 client.connect(str(tmp_path / "gateway.sock"))
                 break
@@ -220,7 +220,7 @@ def test_process_that_cannot_start_says_why_in_one_line(tmp_path: Path, fault: s
     change = {"audit": {"audit_log": "/dev/null"}, "socket": {"socket": str(tmp_path / "none" / "x.sock")}}[fault]
     write_files(tmp_path, config_of(tmp_path, **change), secrets_of())
     process = start_process(tmp_path)
-    _, errors = process.communicate(timeout=20)
+    _rest, errors = process.communicate(timeout=20)
     assert process.returncode == 3
     assert errors.startswith("GW-START-FAILED: ")
     assert errors.count("\n") == 1

@@ -70,7 +70,7 @@ async def test_nesting_that_one_parser_takes_is_refused_too(rig: Rig) -> None:
 async def _pieces(total: int, after: float = 0.0) -> AsyncIterator[bytes]:
     yield b"{"
     await asyncio.sleep(after)
-    for _ in range(total // 1000):
+    for _nr in range(total // 1000):
         yield b" " * 1000
 
 

@@ -31,7 +31,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 async def test_twenty_an_hour_then_suspended_for_an_hour(start: StartGateway, clock: Clock) -> None:
     """The guide's figures are the defaults."""
     rig: Rig = await start(limits={"per_hour": 20, "per_day": 100, "suspension_seconds": 3600})
-    for _ in range(20):
+    for _nr in range(20):
         assert (await rig.chat()).status == 200
     answer = await rig.chat()
     assert (answer.status, answer.code) == (429, "GW-RATE-LIMIT")
@@ -73,7 +73,7 @@ async def test_hundred_a_day_even_when_spread_over_the_hours(start: StartGateway
     served = 0
     for hour in range(6):
         clock.ahead = hour * 3700.0
-        for _ in range(20):
+        for _nr in range(20):
             served += (await rig.chat()).status == 200
     assert served == 100
     answer = await rig.chat()
@@ -86,7 +86,7 @@ async def test_hundred_a_day_even_when_spread_over_the_hours(start: StartGateway
 async def test_each_user_has_a_count_and_may_have_a_limit_of_their_own(start: StartGateway) -> None:
     rig: Rig = await start(limits={"per_hour": 2}, users={"bob": {"per_hour": 4}})
     statuses = {
-        name: [(await rig.call("POST", "/api/chat", b"{}", key=key)).status for _ in range(5)]
+        name: [(await rig.call("POST", "/api/chat", b"{}", key=key)).status for _nr in range(5)]
         for name, key in KEYS.items()
     }
     assert statuses["alice"] == [400, 400, 429, 429, 429]  # refused attempts count
@@ -113,12 +113,12 @@ async def test_limited_answer_of_v1_has_openai_s_shape(start: StartGateway) -> N
 async def test_requests_beyond_the_concurrency_are_refused_at_once(start: StartGateway) -> None:
     rig: Rig = await start(limits={"concurrency": 3, "concurrency_per_user": 2})
     rig.upstream.gate = asyncio.Event()
-    waiting = [asyncio.create_task(rig.chat()) for _ in range(2)]
+    waiting = [asyncio.create_task(rig.chat()) for _nr in range(2)]
     await eventually(lambda: len(rig.upstream.generations) == 2)
     third = await asyncio.wait_for(rig.chat(), 5)  # alice has two already
     assert (third.status, third.code, third.headers["retry-after"]) == (503, "GW-OVERLOADED", "2")
     body = {"model": MODEL, "stream": False, "messages": [{"role": "user", "content": "x"}]}
-    bob = [asyncio.create_task(rig.call("POST", "/api/chat", body, key=KEYS["bob@example.org"])) for _ in range(2)]
+    bob = [asyncio.create_task(rig.call("POST", "/api/chat", body, key=KEYS["bob@example.org"])) for _nr in range(2)]
     await eventually(lambda: any(task.done() for task in bob) and len(rig.upstream.generations) == 3)
     assert [task.result().code for task in bob if task.done()] == ["GW-OVERLOADED"]  # three in all
     assert len(rig.upstream.generations) == 3

@@ -87,7 +87,7 @@ class Piece:
 def options_of(model: Model, given: dict[str, Any]) -> dict[str, Any]:
     """The model's parameters with the request's over them; raises ApiError for a wrong type."""
     merged = {**model.parameters, **given}
-    checked = {name: default for name, (_, default) in _OPTIONS.items()} | {"num_ctx": 0, "num_thread": 0}
+    checked = {name: default for name, (_rest, default) in _OPTIONS.items()} | {"num_ctx": 0, "num_thread": 0}
     for name, default in checked.items():
         value = merged.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):

@@ -82,7 +82,7 @@ def _value(stream: BinaryIO, kind: int) -> Value:
         if element in _SCALARS:
             stream.seek(count * struct.calcsize(_SCALARS[element]), 1)
         elif element == _STRING:
-            for _ in range(count):
+            for _nr in range(count):
                 stream.seek(_length(stream, 16 << 20), 1)
         else:
             raise GgufError(f"array of type {element}")
@@ -100,17 +100,17 @@ def read_header(path: pathlib.Path) -> Header:
             raise GgufError("not a GGUF file of version 2 or 3")
         tensor_count, key_count = int(_scalar(stream, "<Q")), int(_scalar(stream, "<Q"))
         metadata: dict[str, Value] = {}
-        for _ in range(key_count):
+        for _nr in range(key_count):
             key = _string(stream)
             metadata[key] = _value(stream, int(_scalar(stream, "<I")))
         tensors: list[tuple[str, str, list[int]]] = []
         parameters = 0
-        for _ in range(tensor_count):
+        for _nr in range(tensor_count):
             name = _string(stream)
             dimensions = int(_scalar(stream, "<I"))
             if dimensions > 4:
                 raise GgufError(f"tensor {name} has {dimensions} dimensions")
-            shape = [int(_scalar(stream, "<Q")) for _ in range(dimensions)]
+            shape = [int(_scalar(stream, "<Q")) for _nr in range(dimensions)]
             kind = int(_scalar(stream, "<I"))
             _scalar(stream, "<Q")  # offset of the data
             tensors.append((name, _TENSOR_TYPES.get(kind, str(kind)), shape))

@@ -41,7 +41,7 @@ class Name:
 
 def parse(text: str) -> Name | None:
     """Complete a name with the defaults; None when it is not a valid name (`../x`, `a@sha256:...`)."""
-    rest, _, tag = text.rpartition(":") if ":" in text.rpartition("/")[2] else (text, "", DEFAULT_TAG)
+    rest, _rest, tag = text.rpartition(":") if ":" in text.rpartition("/")[2] else (text, "", DEFAULT_TAG)
     parts = rest.split("/")
     if len(parts) > 3:
         return None

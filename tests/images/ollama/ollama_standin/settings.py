@@ -67,8 +67,9 @@ class Settings:
     llama_server: str = "llama-server"
 
 
-def from_environment(environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read the settings; raises SettingsError."""
+def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from the process's environment or the given one; raises SettingsError."""
+    environment = os.environ if environment is None else environment
     home = pathlib.Path(environment.get("HOME") or "/")
 
     def count(name: str, default: int) -> int:

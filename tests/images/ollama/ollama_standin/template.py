@@ -168,5 +168,5 @@ def render(source: str, data: dict[str, Any]) -> str:
 
     Raises TemplateError when the template is outside the subset.
     """
-    nodes, _ = _parse(_tokens(source), False)
+    nodes, _rest = _parse(_tokens(source), False)
     return _render(nodes, {".": data, "$": data})

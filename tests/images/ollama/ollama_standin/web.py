@@ -67,7 +67,7 @@ class Server(http.server.ThreadingHTTPServer):
         """(handler, the path's parameter, whether another method knows the path)."""
         known = False
         for (route_method, route), handler in self.routes.items():
-            prefix, colon, _ = route.partition(":")
+            prefix, colon, _rest = route.partition(":")
             argument = path[len(prefix) :] if colon else ""
             if path != route and not (colon and path.startswith(prefix) and argument and "/" not in argument):
                 continue

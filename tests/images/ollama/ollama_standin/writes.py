@@ -127,7 +127,7 @@ def _dial(host: str) -> str:
     except OSError as error:
         return f"dial tcp: lookup {host}: {(error.strerror or str(error)).lower()}"
     reason = ""
-    for family, kind, protocol, _, address in addresses:
+    for family, kind, protocol, _rest, address in addresses:
         with socket.socket(family, kind, protocol) as attempt:
             attempt.settimeout(_DIAL_SECONDS)
             try:

@@ -124,7 +124,7 @@ def test_a_neighbour_without_targets_or_without_a_way_proves_nothing() -> None:
 def test_a_child_hands_back_its_result_and_its_error() -> None:
     assert in_child(lambda: {"a": [1, 2]}, 5) == {"a": [1, 2]}
     with pytest.raises(EnterError, match="ValueError: no"):
-        in_child(lambda: (_ for _ in ()).throw(ValueError("no")), 5)
+        in_child(lambda: (_nr for _nr in ()).throw(ValueError("no")), 5)
 
 
 def test_a_child_that_hangs_is_killed_with_its_children() -> None:

@@ -27,11 +27,11 @@ def codes(report: Report) -> set[str]:
 
 GARBAGE: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "empty": lambda _text, _dice: b"",
-    "binary": lambda _text, dice: bytes(dice.randrange(256) for _ in range(200)),
+    "binary": lambda _text, dice: bytes(dice.randrange(256) for _nr in range(200)),
     "half": lambda text, _dice: text[: len(text) // 2],
     "nuls": lambda text, _dice: b"\0" * len(text),
     "doubled": lambda text, _dice: text.replace(b" ", b"  ").replace(b"\t", b"\t\t"),
-    "words": lambda text, _dice: b"\n".join(b"x y z" for _ in text.splitlines()),
+    "words": lambda text, _dice: b"\n".join(b"x y z" for _nr in text.splitlines()),
     "numbers": lambda text, _dice: b"99999999999999999999999 -1 18446744073709551616\n",
 }
 

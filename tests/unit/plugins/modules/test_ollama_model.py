@@ -36,7 +36,10 @@ def host(
     quarantine = tmp_path / "quarantine"
     quarantine.mkdir(mode=0o700)
     fake_engine.run = run_fetcher
-    quick = lambda total_seconds: Limits(5, total_seconds, 2, 0.01)  # noqa: E731
+
+    def quick(total_seconds: float) -> Limits:
+        return Limits(5, total_seconds, 2, 0.01)
+
     monkeypatch.setattr(acquire, "Limits", quick)
 
     def call(made: Any, check: bool = False, diff: bool = False, **changes: Any) -> dict[str, Any]:

@@ -37,7 +37,7 @@ class KeyRing:
         """
         if len(authorization) != 1:
             raise RefusalError("GW-UNAUTHENTICATED")
-        scheme, _, key = authorization[0].partition(" ")
+        scheme, _rest, key = authorization[0].partition(" ")
         if scheme.lower() != "bearer" or not _KEY.fullmatch(key):
             raise RefusalError("GW-UNAUTHENTICATED")
         offered = keyed_hash(self._hash_key, key.encode("ascii")).encode("ascii")

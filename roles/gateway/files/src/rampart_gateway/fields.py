@@ -75,7 +75,7 @@ class Plan:
     def length(self) -> int:
         """Characters the user wrote, over all messages and stop strings."""
         stops = self.options.get("stop", [])
-        return sum(len(content) for _, content in self.messages) + sum(len(stop) for stop in stops)
+        return sum(len(content) for _rest, content in self.messages) + sum(len(stop) for stop in stops)
 
     def digest_input(self) -> bytes:
         """What the audit record's query hash is taken of: every role and text, unambiguously separated."""

@@ -20,7 +20,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) != len(pairs):
         seen: set[str] = set()
-        for key, _ in pairs:
+        for key, _rest in pairs:
             if key in seen:
                 raise _DuplicateKeyError(shown(key))
             seen.add(key)

@@ -56,7 +56,7 @@ class Metrics:
             user_id=user_id if user_id in self._users else "unknown",
             model=model if model in self._models else "none",
         ).inc()
-        kind, _, reason = action.partition("_")
+        kind, _rest, reason = action.partition("_")
         if kind == "BLOCKED":
             self._blocked.labels(reason=reason.lower()).inc()
         elif kind == "FAILED":
@@ -69,10 +69,10 @@ class Metrics:
     def app(self) -> Router:
         """The ASGI application of the metrics socket: GET /metrics and nothing else."""
 
-        async def expose(_: Request) -> Response:
+        async def expose(_request: Request) -> Response:
             return Response(generate_latest(self.registry), headers={"Content-Type": CONTENT_TYPE})
 
-        async def absent(_: Request) -> Response:
+        async def absent(_request: Request) -> Response:
             return PlainTextResponse("only GET /metrics\n", status_code=404)
 
         return Router(
