@@ -1,0 +1,149 @@
+# Copyright: (c) 2026, Rampart contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows S1, S2, S6, W7, W8: what can go wrong ends in one clear message, leaves nothing behind, and heals.
+
+Needs the hosts of molecule's default scenario, converged. The model is taken out of one host's store; every fault is
+met on that host; at the end it is fetched again and the store is as it was.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from playbook_runs import PHASES, ROOT, Run, fingerprint, on
+
+HOST = "d13"
+STORE = "/srv/rampart/store"
+WAYS_OUT = 'docker ps --all --format "{{.Names}}" | grep -E "rampart-(egress|fetcher)" || true'
+
+
+def lab(*arguments: str) -> str:
+    """One of the laboratory's commands."""
+    return subprocess.run(
+        [sys.executable, "tests/lab/lab.py", *arguments], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+
+
+@contextmanager
+def registry_fault(*fault: str) -> Iterator[None]:
+    """The stand-in registry misbehaves, and is honest again whatever happens."""
+    lab("registry", *fault)
+    try:
+        yield
+    finally:
+        lab("registry", "ok")
+
+
+@contextmanager
+def host_fault(break_it: str, mend_it: str) -> Iterator[None]:
+    """Something on the host is broken, and mended whatever happens."""
+    on(HOST, break_it)
+    try:
+        yield
+    finally:
+        on(HOST, mend_it)
+
+
+def phase(number: int, *arguments: str) -> Run:
+    return Run(f"playbooks/{PHASES[number]}.yml", "--limit", HOST, *arguments)
+
+
+def assert_refused(run: Run, code: str) -> None:
+    """One message with the code and what to do, an exit status, no traceback."""
+    text = " ".join(run.output.split())
+    assert run.status == 2, run.output[-3000:]
+    assert f"{code}:" in text, run.output[-3000:]
+    assert "Traceback" not in run.output
+    assert "rmp_" not in run.output
+
+
+def content() -> str:
+    return on(HOST, f"cd {STORE} && find manifests blobs -type f | sort")
+
+
+@pytest.fixture(scope="module")
+def empty_store() -> Iterator[str]:
+    """A host whose store lost its model; what was there is what has to be there again at the end."""
+    before = content()
+    assert "sha256-" in before
+    on(HOST, f"rm -r {STORE}/manifests/* {STORE}/blobs/*")
+    yield before
+    run = phase(2)
+    assert run.status == 0, run.output[-3000:]
+    assert content() == before
+
+
+@pytest.mark.row("S2")
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (("lie",), "FETCH-DIGEST-MISMATCH"),
+        (("size", "--bytes", "4096"), "FETCH-SIZE-MISMATCH"),
+        (("status", "--status", "503"), "FETCH-UNREACHABLE"),
+        (("redirect", "--location", "https://elsewhere.example.org/blob"), "FETCH-REDIRECT-REFUSED"),
+    ],
+)
+def test_a_registry_that_misbehaves_gets_nothing_into_the_store(
+    empty_store: str, fault: tuple[str, ...], code: str
+) -> None:
+    assert empty_store
+    with registry_fault(*fault):
+        run = phase(2)
+    assert_refused(run, code)
+    assert content() == ""
+    assert on(HOST, WAYS_OUT) == ""
+
+
+@pytest.mark.row("S2")
+def test_a_full_disk_is_seen_before_anything_is_fetched(empty_store: str) -> None:
+    assert empty_store
+    quarantine = "/srv/rampart/quarantine"
+    mount = f"mount -t tmpfs -o size=20m,mode=0700,uid=10003,gid=10003 tmpfs {quarantine}"
+    with host_fault(mount, f"umount {quarantine}"):
+        run = phase(2)
+    assert_refused(run, "DISK-FULL")
+    assert content() == ""
+    assert on(HOST, WAYS_OUT) == ""
+
+
+@pytest.mark.row("S6")
+def test_a_model_without_approval_is_not_fetched() -> None:
+    before = fingerprint(HOST)
+    run = phase(2, "--extra-vars", '{"rampart_models": ["mistral:7b-instruct-v0.3-q4_K_M"]}')
+    assert_refused(run, "APPROVAL-MISSING")
+    assert fingerprint(HOST) == before
+
+
+@pytest.mark.row("S1")
+def test_a_source_that_is_not_listed_is_refused() -> None:
+    before = fingerprint(HOST)
+    run = phase(2, "--extra-vars", '{"model_store_allowed_sources": ["registry.example.org/library/"]}')
+    assert_refused(run, "SOURCE-REFUSED")
+    assert fingerprint(HOST) == before
+
+
+@pytest.mark.row("W8")
+def test_a_stopped_docker_engine_is_named() -> None:
+    with host_fault("systemctl stop docker.socket docker.service", "systemctl start docker.service"):
+        run = phase(3)
+    assert_refused(run, "ENGINE-DOWN")
+    again = phase(3)
+    assert again.status == 0, again.output[-3000:]
+
+
+@pytest.mark.row("W7")
+def test_an_unsupported_system_is_refused_before_anything_is_changed() -> None:
+    before = fingerprint(HOST)
+    fake = 'printf "ID=debian\\nVERSION_ID=\\"10\\"\\nPRETTY_NAME=\\"Debian 10\\"\\n" > /run/os-release.old'
+    with host_fault(
+        f"{fake}; mount --bind /run/os-release.old /usr/lib/os-release", "umount /usr/lib/os-release"
+    ):
+        run = phase(1)
+    assert_refused(run, "HOST-OS-UNSUPPORTED")
+    assert fingerprint(HOST) == before

@@ -1,0 +1,86 @@
+# Copyright: (c) 2026, Rampart contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rows C1 to C5: each phase runs alone, predicts in check mode, changes nothing twice, and keeps its order.
+
+Needs the hosts of molecule's default scenario, converged (make molecule, or molecule converge).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from playbook_runs import PHASES, Run, fingerprint, on
+
+
+@contextmanager
+def without_marker(host: str, phase: int) -> Iterator[None]:
+    """A host on which a phase seems not to have been applied; put back whatever happens."""
+    marker = f"/var/lib/rampart/phases/phase{phase}.json"
+    on(host, f"mv {marker} {marker}.away")
+    try:
+        yield
+    finally:
+        on(host, f"mv {marker}.away {marker}")
+
+
+@pytest.mark.row("C1-C5")
+@pytest.mark.parametrize("phase", PHASES)
+def test_phase_in_check_mode_changes_nothing(phase: int) -> None:
+    before = fingerprint("d13")
+    run = Run(f"playbooks/{PHASES[phase]}.yml", "--check", "--diff", "--limit", "d13")
+    assert run.status == 0, run.output[-4000:]
+    assert run.changed["d13"] == 0, run.output
+    assert fingerprint("d13") == before
+
+
+@pytest.mark.row("C1-C5")
+@pytest.mark.parametrize("phase", PHASES)
+def test_phase_alone_and_again_changes_nothing(phase: int) -> None:
+    run = Run(f"playbooks/{PHASES[phase]}.yml", "--limit", "d12")
+    assert run.status == 0, run.output[-4000:]
+    assert run.changed["d12"] == 0, run.output
+    assert "d13" not in run.changed
+
+
+@pytest.mark.row("C1-C5")
+@pytest.mark.parametrize("phase", [2, 3, 4, 5])
+def test_check_without_the_phase_before_says_so_in_one_line(phase: int) -> None:
+    with without_marker("d12", phase - 1):
+        before = fingerprint("d12")
+        run = Run(f"playbooks/{PHASES[phase]}.yml", "--check", "--limit", "d12")
+        assert fingerprint("d12") == before
+    assert run.status == 0, run.output[-4000:]
+    assert run.changed["d12"] == 0
+    assert run.output.count("PHASE-ORDER") == 1
+
+
+@pytest.mark.row("C1-C5")
+def test_a_phase_is_refused_without_the_one_before() -> None:
+    with without_marker("d12", 2):
+        before = fingerprint("d12")
+        run = Run("playbooks/phase3_harden.yml", "--limit", "d12")
+        assert fingerprint("d12") == before
+    assert run.status != 0
+    assert "PHASE-ORDER: phase 2 was not applied" in " ".join(run.output.split())
+    assert "Traceback" not in run.output
+
+
+@pytest.mark.row("C1-C5")
+@pytest.mark.parametrize(("phase", "tag"), [(1, "firewall"), (1, "security_updates"), (3, "gateway")])
+def test_one_tag_runs_by_itself(phase: int, tag: str) -> None:
+    run = Run(f"playbooks/{PHASES[phase]}.yml", "--tags", tag, "--limit", "d13")
+    assert run.status == 0, run.output[-4000:]
+    assert run.changed["d13"] == 0, run.output
+    # The role of the tag has run: an empty run would also have changed nothing.
+    assert f"rampart.ollama.{tag} :" in run.output or f"{tag} :" in run.output
+
+
+@pytest.mark.row("C1-C5")
+def test_a_limit_that_matches_no_host_is_an_error() -> None:
+    run = Run("playbooks/phase1_prepare.yml", "--limit", "nosuchhost")
+    assert run.status != 0
+    assert "Traceback" not in run.output
