@@ -76,7 +76,7 @@ molecule: venv
 	@$(step) 'molecule converge' molecule converge
 	@$(step) 'molecule idempotence' molecule idempotence
 	@$(step) 'molecule verify' molecule verify
-	@$(MAKE) --no-print-directory phases contract mutations
+	@$(MAKE) --no-print-directory contract mutations
 	@$(step) 'molecule destroy' molecule destroy
 
 phases: venv
