@@ -79,7 +79,8 @@ def test_fetcher_and_proxy_are_gone_when_nothing_is_fetched(host):
     names = host.check_output("docker ps --all --format '{{.Names}}'").split()
     assert "rampart-ollama" in names
     assert not {"rampart-fetcher", "rampart-egress", "rampart-egress-relay"} & set(names)
-    assert "rampart-egress" not in host.check_output("docker network ls --format '{{.Name}}'").split()
+    members = host.check_output("docker network inspect rampart-egress --format '{{json .Containers}}'")
+    assert json.loads(members) == {}
 
 
 @pytest.mark.row("I2")
