@@ -12,8 +12,8 @@ import re
 import resource
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from gateway_rig import KEYS, Rig, StartGateway, eventually, secrets_of
@@ -152,69 +152,68 @@ async def test_log_is_append_only_private_and_follows_rotation(rig: Rig) -> None
 # --- without an audit log nothing is served (P9)
 
 
-@pytest.fixture
-def full_disk(rig: Rig) -> Iterator[Any]:
-    """A limit on the size of files stands for a full disk: writes fail, in mid-line too."""
+@contextmanager
+def full_disk(rig: Rig, room: int) -> Iterator[None]:
+    """A limit on the size of files stands for a full disk: writes fail, in mid-line too.
+
+    The limit holds for the whole process, so it ends with the block: the test runner's own log may be longer.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-
-    def fill(room: int) -> None:
-        size = (rig.directory / "audit.jsonl").stat().st_size
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
-
-    yield fill
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    size = (rig.directory / "audit.jsonl").stat().st_size
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size + room, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.row("P9")
 @pytest.mark.parametrize("room", [0, 100])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_full_disk_refuses_before_anything_is_asked(rig: Rig, full_disk: Any, room: int, stream: bool) -> None:
+async def test_full_disk_refuses_before_anything_is_asked(rig: Rig, room: int, stream: bool) -> None:
     await rig.chat()
     before = rig.log_text()
     asked = len(rig.upstream.generations)
-    full_disk(room)
-    answer = await rig.chat(stream=stream)
+    with full_disk(rig, room):
+        answer = await rig.chat(stream=stream)
     assert (answer.status, answer.code) == (503, "GW-AUDIT-DOWN")
     assert int(answer.headers["retry-after"]) > 0
     assert len(rig.upstream.generations) == asked
-    full_disk(10**6)
     assert rig.log_text() == before  # no torn line
     assert (await rig.chat()).status == 200  # and it recovers by itself
 
 
 @pytest.mark.row("P9")
-async def test_full_disk_withholds_an_answer_whose_record_cannot_be_written(rig: Rig, full_disk: Any) -> None:
+async def test_full_disk_withholds_an_answer_whose_record_cannot_be_written(rig: Rig) -> None:
     rig.upstream.gate = asyncio.Event()
     running = asyncio.create_task(rig.chat())
     await eventually(lambda: rig.upstream.generations)
-    full_disk(10)
-    rig.upstream.gate.set()
-    answer = await running
+    with full_disk(rig, 10):
+        rig.upstream.gate.set()
+        answer = await running
     assert (answer.status, answer.code) == (503, "GW-AUDIT-DOWN")
     assert "Paris" not in answer.text
-    full_disk(10**6)
     assert (await rig.samples())['rampart_gateway_failed_requests_total{reason="audit_down"}'] == 1
 
 
 @pytest.mark.row("P9")
-async def test_full_disk_denies_a_stream_its_regular_end(rig: Rig, full_disk: Any) -> None:
+async def test_full_disk_denies_a_stream_its_regular_end(rig: Rig) -> None:
     rig.upstream.gate = asyncio.Event()
     running = asyncio.create_task(rig.chat(stream=True))
     await eventually(lambda: rig.upstream.generations)
     await asyncio.sleep(0.05)
-    full_disk(10)
-    rig.upstream.gate.set()
-    lines = [json.loads(line) for line in (await running).text.splitlines()]
+    with full_disk(rig, 10):
+        rig.upstream.gate.set()
+        lines = [json.loads(line) for line in (await running).text.splitlines()]
     assert lines[-1]["error"]["code"] == "GW-AUDIT-DOWN"
     assert not any(line.get("done") for line in lines)
 
 
 @pytest.mark.row("P9")
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/tags"), ("POST", "/api/pull"), ("GET", "/nothing")])
-async def test_full_disk_refuses_the_other_routes_too(rig: Rig, full_disk: Any, method: str, path: str) -> None:
-    full_disk(0)
-    answer = await rig.call(method, path)
-    full_disk(10**6)
+async def test_full_disk_refuses_the_other_routes_too(rig: Rig, method: str, path: str) -> None:
+    with full_disk(rig, 0):
+        answer = await rig.call(method, path)
     assert (answer.status, answer.code) == (503, "GW-AUDIT-DOWN")
 
 
