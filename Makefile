@@ -76,11 +76,11 @@ molecule: venv
 	@$(step) 'molecule converge' molecule converge
 	@$(step) 'molecule idempotence' molecule idempotence
 	@$(step) 'molecule verify' molecule verify
-	@$(MAKE) --no-print-directory contract mutations
+	@$(MAKE) --no-print-directory phases contract mutations
 	@$(step) 'molecule destroy' molecule destroy
 
 phases: venv
-	@$(step) 'phases' env $(lab_env) pytest tests/integration/phases tests/integration/bad_input
+	@$(step) 'phases and bad input' env $(lab_env) pytest tests/integration/phases tests/integration/bad_input
 
 # These use the laboratory that is up (make up, make demo or make molecule made it).
 contract: venv

@@ -67,7 +67,7 @@ def content() -> str:
     return on(HOST, f"cd {STORE} && find manifests blobs -type f | sort")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="class")
 def empty_store() -> Iterator[str]:
     """A host whose store lost its model; what was there is what has to be there again at the end."""
     before = content()
@@ -79,37 +79,38 @@ def empty_store() -> Iterator[str]:
     assert content() == before
 
 
-@pytest.mark.row("S2")
-@pytest.mark.parametrize(
-    ("fault", "code"),
-    [
-        (("lie",), "FETCH-DIGEST-MISMATCH"),
-        (("size", "--bytes", "4096"), "FETCH-SIZE-MISMATCH"),
-        (("status", "--status", "503"), "FETCH-UNREACHABLE"),
-        (("redirect", "--location", "https://elsewhere.example.org/blob"), "FETCH-REDIRECT-REFUSED"),
-    ],
-)
-def test_a_registry_that_misbehaves_gets_nothing_into_the_store(
-    empty_store: str, fault: tuple[str, ...], code: str
-) -> None:
-    assert empty_store
-    with registry_fault(*fault):
-        run = phase(2)
-    assert_refused(run, code)
-    assert content() == ""
-    assert on(HOST, WAYS_OUT) == ""
+@pytest.mark.usefixtures("empty_store")
+class TestFetch:
+    """What meets a fetch; the store is whole again after the last of these."""
 
+    @pytest.mark.row("S2")
+    @pytest.mark.parametrize(
+        ("fault", "code"),
+        [
+            (("lie",), "FETCH-DIGEST-MISMATCH"),
+            (("size", "--bytes", "4096"), "FETCH-TOO-LARGE"),
+            (("status", "--status", "503"), "FETCH-UNREACHABLE"),
+            (("redirect", "--location", "https://elsewhere.example.org/blob"), "FETCH-REDIRECT-REFUSED"),
+        ],
+    )
+    def test_a_registry_that_misbehaves_gets_nothing_into_the_store(
+        self, fault: tuple[str, ...], code: str
+    ) -> None:
+        with registry_fault(*fault):
+            run = phase(2)
+        assert_refused(run, code)
+        assert content() == ""
+        assert on(HOST, WAYS_OUT) == ""
 
-@pytest.mark.row("S2")
-def test_a_full_disk_is_seen_before_anything_is_fetched(empty_store: str) -> None:
-    assert empty_store
-    quarantine = "/srv/rampart/quarantine"
-    mount = f"mount -t tmpfs -o size=20m,mode=0700,uid=10003,gid=10003 tmpfs {quarantine}"
-    with host_fault(mount, f"umount {quarantine}"):
-        run = phase(2)
-    assert_refused(run, "DISK-FULL")
-    assert content() == ""
-    assert on(HOST, WAYS_OUT) == ""
+    @pytest.mark.row("S2")
+    def test_a_full_disk_is_seen_before_anything_is_fetched(self) -> None:
+        quarantine = "/srv/rampart/quarantine"
+        mount = f"mount -t tmpfs -o size=20m,mode=0700,uid=10003,gid=10003 tmpfs {quarantine}"
+        with host_fault(mount, f"umount {quarantine}"):
+            run = phase(2)
+        assert_refused(run, "DISK-FULL")
+        assert content() == ""
+        assert on(HOST, WAYS_OUT) == ""
 
 
 @pytest.mark.row("S6")
