@@ -33,7 +33,7 @@ lab := .venv/bin/python tests/lab/lab.py
 lab_env := DOCKER_HOST=unix://$(root)/.lab/docker.sock
 hosts ?= d13,d12
 
-.PHONY: help venv lock changelog lint unit sanity molecule phases contract mutations demo test bench up down clean
+.PHONY: help venv lock changelog lint unit sanity molecule phases core219 contract mutations demo test bench up down clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -76,11 +76,14 @@ molecule: venv
 	@$(step) 'molecule converge' molecule converge
 	@$(step) 'molecule idempotence' molecule idempotence
 	@$(step) 'molecule verify' molecule verify
-	@$(MAKE) --no-print-directory phases contract mutations
+	@$(MAKE) --no-print-directory phases core219 contract mutations
 	@$(step) 'molecule destroy' molecule destroy
 
 phases: venv
 	@$(step) 'phases and bad input' env $(lab_env) pytest tests/integration/phases tests/integration/bad_input
+
+core219: venv
+	@$(step) 'site.yml on ansible-core 2.19' env $(lab_env) scripts/older_core d12
 
 # These use the laboratory that is up (make up, make demo or make molecule made it).
 contract: venv
