@@ -198,15 +198,13 @@ def parser() -> argparse.ArgumentParser:
 
 
 def become_root() -> None:
-    """Run again under sudo when we are not root; raises LAB-ROOT where there is no sudo."""
+    """Run again under sudo when we are not root; raises LAB-ROOT where that cannot be."""
     if os.geteuid() == 0:
         return
+    machine.require_sudo()
     keep = [f"{name}={os.environ[name]}" for name in ("HOME", "RAMPART_CACHE") if name in os.environ]
     command = ["sudo", "env", *keep, sys.executable, str(Path(__file__).resolve()), *sys.argv[1:]]
-    try:
-        os.execvp("sudo", command)
-    except OSError:
-        machine.require_root()
+    os.execvp("sudo", command)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

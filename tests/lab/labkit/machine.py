@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import stat
+import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -76,7 +77,18 @@ def install(required: Sequence[str], optional: Sequence[str]) -> list[str]:
     return names
 
 
-def require_root() -> None:
-    """Raises LAB-ROOT unless we are root."""
-    if os.geteuid() != 0:
-        raise LabError("LAB-ROOT", "namespaces need root. Run as root, or install sudo and allow this account.")
+def require_sudo(terminal: Path = Path("/dev/tty")) -> None:
+    """Raises LAB-ROOT where there is no sudo, or where it would ask for a password with no terminal to ask on."""
+    try:
+        silent = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        raise LabError("LAB-ROOT", "namespaces need root. Run as root, or install sudo.") from None
+    if silent:
+        return
+    try:
+        os.close(os.open(terminal, os.O_RDWR | os.O_NOCTTY))
+    except OSError:
+        raise LabError(
+            "LAB-ROOT",
+            "sudo asks for a password and there is no terminal to ask on. Run as root, or from a terminal.",
+        ) from None

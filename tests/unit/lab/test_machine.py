@@ -167,3 +167,29 @@ def test_hosts_get_what_the_machine_has_and_not_its_clock_or_limits() -> None:
     arguments = capabilities.for_hosts(os.getpid())
     assert arguments[0] == "--cap-drop=ALL"
     assert not {f"--cap-add={name}" for name in capabilities.WITHHELD} & set(arguments)
+
+
+@pytest.mark.row("C11")
+@pytest.mark.parametrize(
+    ("sudo", "terminal", "message"),
+    [
+        (None, True, "install sudo"),
+        ("exit 1", False, "no terminal to ask on"),
+        ("exit 1", True, ""),
+        ("exit 0", False, ""),
+    ],
+)
+def test_an_account_that_cannot_become_root_is_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sudo: str | None, terminal: bool, message: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if sudo is not None:
+        (tmp_path / "sudo").write_text(f"#!/bin/sh\n{sudo}\n")
+        (tmp_path / "sudo").chmod(0o755)
+    if terminal:
+        (tmp_path / "tty").touch()
+    if message:
+        with pytest.raises(LabError, match=f"LAB-ROOT.*{message}"):
+            machine.require_sudo(tmp_path / "tty")
+    else:
+        machine.require_sudo(tmp_path / "tty")
