@@ -70,6 +70,10 @@ else
     done
 fi
 
+# The runtime takes the first mount of a hierarchy that it finds: those of a chroot beside us must not be it.
+awk '{ for (i = 7; i <= NF; i++) if ($i == "-" && $(i + 1) ~ "^cgroup2?$" && $5 !~ "^/sys/fs/cgroup(/|$)") print $5 }' \
+    /proc/self/mountinfo | sort -r | while read -r target; do umount "$target" || true; done
+
 # A private /run with our own directory in it, and private upper layers on /etc and /opt.
 mkdir -p "$run_dir/private"
 mount -t tmpfs -o mode=755,nosuid,nodev tmpfs "$run_dir/private"
