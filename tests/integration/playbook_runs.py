@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,13 +28,13 @@ RECAP = re.compile(r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+f
 class Run:
     """One run of a playbook: exit status, output, and the recap's figures by host."""
 
-    def __init__(self, *arguments: str) -> None:
-        inventories = ["-i", "inventories/demo", "-i", "molecule/default/inventory/hosts.yml"]
+    def __init__(self, *arguments: str, directory: Path = ROOT, settings: Mapping[str, str] | None = None) -> None:
+        inventories = ["-i", str(ROOT / "inventories/demo"), "-i", str(ROOT / "molecule/default/inventory/hosts.yml")]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_FORCE_COLOR": "0"}
         done = subprocess.run(
             ["ansible-playbook", *inventories, *arguments],
-            cwd=ROOT,
-            env=environment,
+            cwd=directory,
+            env={**environment, **(settings or {})},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

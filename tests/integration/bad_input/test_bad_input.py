@@ -103,6 +103,16 @@ class TestFetch:
         assert on(HOST, WAYS_OUT) == ""
 
     @pytest.mark.row("S2")
+    def test_a_registry_without_a_route_is_named(self) -> None:
+        with host_fault("ip route add unreachable 198.51.100.10", "ip route del unreachable 198.51.100.10"):
+            run = phase(2)
+        assert_refused(run, "FETCH-UNREACHABLE")
+        # The proxy's reason, not what TLS makes of its answer.
+        assert "WRONG_VERSION" not in run.output
+        assert content() == ""
+        assert on(HOST, WAYS_OUT) == ""
+
+    @pytest.mark.row("S2")
     def test_a_full_disk_is_seen_before_anything_is_fetched(self) -> None:
         quarantine = "/srv/rampart/quarantine"
         mount = f"mount -t tmpfs -o size=20m,mode=0700,uid=10003,gid=10003 tmpfs {quarantine}"

@@ -8,12 +8,15 @@ Needs the hosts of molecule's default scenario, converged (make molecule, or mol
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from playbook_runs import PHASES, Run, fingerprint, on
+from playbook_runs import PHASES, ROOT, Run, fingerprint, on
 
 
 @contextmanager
@@ -84,3 +87,29 @@ def test_a_limit_that_matches_no_host_is_an_error() -> None:
     run = Run("playbooks/phase1_prepare.yml", "--limit", "nosuchhost")
     assert run.status != 0
     assert "Traceback" not in run.output
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> dict[str, str]:
+    """Settings of a controller that has the built collection installed, and no checkout of it on any path."""
+    subprocess.run(["scripts/build_install"], cwd=ROOT, check=True, capture_output=True, stdin=subprocess.DEVNULL)
+    archive = next((ROOT / "build/galaxy").glob("rampart-ollama-*.tar.gz"))
+    install = ["ansible-galaxy", "collection", "install", "--no-deps", "--offline", "-p", str(tmp_path), str(archive)]
+    # Without this the checkout's own link would count as installed already.
+    elsewhere = {**os.environ, "ANSIBLE_COLLECTIONS_PATH": str(tmp_path)}
+    subprocess.run(install, check=True, capture_output=True, stdin=subprocess.DEVNULL, env=elsewhere)
+    for namespace in ("ansible", "community"):
+        dependency = tmp_path / "ansible_collections" / namespace
+        dependency.symlink_to(ROOT / ".collections/ansible_collections" / namespace)
+    config = tmp_path / "ansible.cfg"
+    config.touch()
+    return {"ANSIBLE_CONFIG": str(config), "ANSIBLE_COLLECTIONS_PATH": str(tmp_path)}
+
+
+@pytest.mark.row("C1-C5")
+def test_site_by_name_from_the_installed_collection_changes_nothing(
+    installed: dict[str, str], tmp_path: Path
+) -> None:
+    run = Run("rampart.ollama.site", "--limit", "d12", directory=tmp_path, settings=installed)
+    assert run.status == 0, run.output[-4000:]
+    assert run.changed["d12"] == 0, run.output
