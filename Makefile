@@ -110,8 +110,4 @@ down:
 	@$(step) 'laboratory down' scripts/teardown
 
 clean: down
-	@rm -rf .venv .collections .lab .artifacts .cache .ansible .mypy_cache .pytest_cache .ruff_cache .hypothesis build reports
-	@if [ -e "$(RAMPART_CACHE)/.rampart-cache" ]; then rm -rf "$(RAMPART_CACHE)"; fi
-	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
-	@rm -rf "$(ANSIBLE_SSH_CONTROL_PATH_DIR)"
-	@echo 'taken away: tool chain, laboratory, caches, build results, reports'
+	@scripts/clean
