@@ -28,9 +28,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 _value:
-  description: The parts host, namespace, model and tag.
+  description:
+    - The parts host, namespace, model and tag.
+    - The whole name as C(full), and the shortest text that means it as C(short).
   type: dict
-  sample: {host: registry.ollama.ai, namespace: library, model: mistral, tag: 7b}
+  sample:
+    host: registry.ollama.ai
+    namespace: library
+    model: mistral
+    tag: 7b
+    full: registry.ollama.ai/library/mistral:7b
+    short: mistral:7b
 """
 
 from collections.abc import Callable
@@ -43,9 +51,10 @@ from ansible_collections.rampart.ollama.plugins.module_utils.names import parse_
 
 
 def model_reference(name: Any) -> dict[str, str]:
-    """Return the four parts of a name. Raises AnsibleFilterError with a finding's text."""
+    """Return the parts of a name, and it whole and short. Raises AnsibleFilterError with a finding's text."""
     try:
-        return parse_name(name).as_dict()
+        parsed = parse_name(name)
+        return {**parsed.as_dict(), "full": parsed.full, "short": parsed.short}
     except FindingError as error:
         raise AnsibleFilterError(str(error)) from error
 
