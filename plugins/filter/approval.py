@@ -14,8 +14,9 @@ short_description: The approval entry of a model
 version_added: 0.1.0
 description:
   - Reads an approvals file strictly (no duplicate keys, anchors, tags, unknown keys or wrong types) and
-    returns the entry that approves a model for an environment.
-  - Fails with V(APPROVAL-MISSING), V(APPROVAL-INCOMPLETE) or V(APPROVAL-INVALID) and what to do next.
+    returns the entry that approves a model for an environment and a use.
+  - Fails with the finding that says why there is none, V(APPROVAL-MISSING) for example, and what to do next.
+  - M(rampart.ollama.ollama_model_approval_info) does the same for all models of a deployment at once.
 positional: _input, name, environment
 options:
   _input:
@@ -31,6 +32,22 @@ options:
     type: str
     choices: [dev, staging, prod, demo]
     required: true
+  use:
+    description:
+      - What the model is used for, a text or a list; each has to be approved and none prohibited.
+      - In V(staging) and V(prod) a model without a use is refused.
+    type: raw
+  signers_file:
+    description: The C(allowed_signers) file of ssh-keygen.
+    type: path
+  revoked_keys_file:
+    description: A key revocation list, or a file of public keys, that must not have signed.
+    type: path
+  signature_required:
+    description:
+      - Whether the entry has to be signed by an allowed signer who did not fetch it.
+      - Without it, in V(staging) and V(prod) only.
+    type: bool
 """
 
 EXAMPLES = r"""
@@ -38,7 +55,8 @@ EXAMPLES = r"""
   ansible.builtin.set_fact:
     entry: >-
       {{ lookup('ansible.builtin.file', 'models_registry.yaml')
-         | rampart.ollama.approval('mistral:7b-instruct-v0.3-q4_K_M', 'prod') }}
+         | rampart.ollama.approval('mistral:7b-instruct-v0.3-q4_K_M', 'prod', use='internal_chatbot',
+                                   signers_file='allowed_signers') }}
 """
 
 RETURN = r"""
@@ -53,17 +71,33 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
-from ansible_collections.rampart.ollama.plugins.plugin_utils.approvals import find_approval, load_registry
+from ansible_collections.rampart.ollama.plugins.plugin_utils.approval_policy import Judge, Policy
+from ansible_collections.rampart.ollama.plugins.plugin_utils.approvals import load_registry
 
 
-def approval(registry: Any, name: Any, environment: Any) -> dict[str, Any]:
+def approval(
+    registry: Any,
+    name: Any,
+    environment: Any,
+    use: Any = None,
+    signers_file: Any = None,
+    revoked_keys_file: Any = None,
+    signature_required: bool | None = None,
+) -> dict[str, Any]:
     """Return the entry of `name` for `environment`. Raises AnsibleFilterError with a finding's text."""
     if not isinstance(registry, (str, Mapping)):
         raise AnsibleFilterError(
             "APPROVAL-INVALID: the registry is neither text nor mapping. Give the file's text."
         )
+    uses = [use] if isinstance(use, str) else list(use or ())
+    policy = Policy(
+        use=tuple(str(item) for item in uses if item),
+        signers=str(signers_file or ""),
+        revoked_keys=str(revoked_keys_file or ""),
+        signature_required=signature_required,
+    )
     try:
-        return find_approval(load_registry(registry), str(name), str(environment))
+        return Judge(load_registry(registry), str(environment), policy).approve(str(name)).entry
     except FindingError as error:
         raise AnsibleFilterError(str(error)) from error
 

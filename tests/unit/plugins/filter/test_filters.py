@@ -53,6 +53,8 @@ def test_s1_the_parts_of_a_name() -> None:
         "namespace": "mistralai",
         "model": "M",
         "tag": "Q4",
+        "full": "hf.co/mistralai/M:Q4",
+        "short": "hf.co/mistralai/M:Q4",
     }
     with pytest.raises(AnsibleFilterError, match="NAME-CLOUD: "):
         use(model_reference, "model_reference")("m:cloud")
