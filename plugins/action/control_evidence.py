@@ -10,7 +10,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.rampart.ollama.plugins.plugin_utils import controls, evidence
+from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
+from ansible_collections.rampart.ollama.plugins.plugin_utils import collection_digest, controls, evidence
 
 
 class ActionModule(ActionBase):
@@ -35,12 +36,13 @@ class ActionModule(ActionBase):
                 "findings": {"type": "list", "elements": "dict", "default": []},
                 "measures": {"type": "list", "elements": "dict", "default": []},
                 "facts": {"type": "dict", "default": {}},
+                "subjects": {"type": "dict", "default": {}},
                 "override_reason": {"type": "str", "default": ""},
             }
         )
         try:
             result.update(self._evaluate(arguments))
-        except (controls.CatalogueError, evidence.EvidenceError) as error:
+        except (FindingError, controls.CatalogueError, evidence.EvidenceError) as error:
             raise AnsibleActionFail(str(error)) from None
         return result
 
@@ -62,6 +64,8 @@ class ActionModule(ActionBase):
                     "host": host,
                     "collected_at": evidence.now(),
                     "collection_version": arguments["collection_version"],
+                    "collection_digest": collection_digest.collection_digest(),
+                    "subjects": arguments["subjects"],
                     "verdict": verdict,
                     "override_reason": arguments["override_reason"],
                     "checks": list(controls.merge_checks(checks).values()),

@@ -75,6 +75,11 @@ options:
     description: Facts about the host that the report shows.
     type: dict
     default: {}
+  subjects:
+    description:
+      - What phase 2 verified, by digest (C(models), C(images)). Signed evidence speaks of these bytes and no others.
+    type: dict
+    default: {}
   override_reason:
     description: Why the order of the phases was overridden; recorded.
     type: str

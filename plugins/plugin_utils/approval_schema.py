@@ -1,10 +1,11 @@
 # Copyright: (c) 2026, Rampart contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Judging the structure of an approvals file by its JSON Schema, docs/models_registry.schema.json (row S6).
+"""Judging the structure of an approvals file by its JSON Schema (row S6).
 
-The schema is the one description of the format: editors read it, and so does this. Only the keywords it uses are
-understood; another one is an error when the schema is read, never a rule that is silently left out.
+roles/model_store/files/models_registry.schema.json is the one description of the format, within what the collection's
+digest covers: editors read it, and so does this. Only the keywords it uses are understood; another one is an error when
+the schema is read, never a rule that is silently left out.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import clean_text
 
-SCHEMA_FILE = Path(__file__).resolve().parents[2] / "docs" / "models_registry.schema.json"
+SCHEMA_FILE = Path(__file__).resolve().parents[2] / "roles" / "model_store" / "files" / "models_registry.schema.json"
 
 _NOTES = frozenset(("$schema", "$defs", "title", "description"))
 _RULES = frozenset(

@@ -21,6 +21,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from approval_rig import Keys, Registry, Repository, digest_of, manifest
 
 pytestmark = pytest.mark.row("S6")

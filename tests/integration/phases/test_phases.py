@@ -73,6 +73,14 @@ def test_a_phase_is_refused_without_the_one_before() -> None:
 
 
 @pytest.mark.row("C1-C5")
+def test_no_tag_gets_round_the_order() -> None:
+    with without_marker("d12", 2):
+        run = Run("playbooks/phase3_harden.yml", "--limit", "d12", "--tags", "gateway")
+    assert run.status != 0
+    assert "PHASE-ORDER: phase 2 was not applied" in " ".join(run.output.split())
+
+
+@pytest.mark.row("C1-C5")
 @pytest.mark.parametrize(("phase", "tag"), [(1, "firewall"), (1, "security_updates"), (3, "gateway")])
 def test_one_tag_runs_by_itself(phase: int, tag: str) -> None:
     run = Run(f"playbooks/{PHASES[phase]}.yml", "--tags", tag, "--limit", "d13")

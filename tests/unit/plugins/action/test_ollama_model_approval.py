@@ -16,9 +16,9 @@ from unittest import mock
 
 import pytest
 import yaml
-from approval_rig import CDN, GUIDE, GUIDE_AS_PRINTED, Keys, Registry, Repository, digest_of, manifest
 
 from ansible_collections.rampart.ollama.plugins.plugin_utils import approval_sign
+from approval_rig import CDN, GUIDE, GUIDE_AS_PRINTED, Keys, Registry, Repository, digest_of, manifest
 
 pytestmark = pytest.mark.row("S6")
 

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible.errors import AnsibleFilterError
-from approval_rig import Keys, payload
 
 from ansible_collections.rampart.ollama.plugins.filter.approval import FilterModule
+from approval_rig import Keys, payload
 
 pytestmark = pytest.mark.row("S6")
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 import yaml
-from approval_rig import GUIDE, GUIDE_AS_PRINTED
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
 from ansible_collections.rampart.ollama.plugins.module_utils.revocation import Revoked, parse_revocation
@@ -23,6 +22,7 @@ from ansible_collections.rampart.ollama.plugins.plugin_utils.approvals import (
     parse_yaml,
     read_registry,
 )
+from approval_rig import GUIDE, GUIDE_AS_PRINTED
 
 pytestmark = pytest.mark.row("S6")
 

@@ -14,7 +14,6 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from approval_rig import GUIDE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +23,7 @@ from ansible_collections.rampart.ollama.plugins.plugin_utils.approval_schema imp
     plain,
     structure_errors,
 )
+from approval_rig import GUIDE
 
 pytestmark = pytest.mark.row("S6")
 

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approval_rig import Keys, payload
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
 from ansible_collections.rampart.ollama.plugins.plugin_utils import approval_sign, approval_signature
 from ansible_collections.rampart.ollama.plugins.plugin_utils.approval_policy import Judge, Policy, judge
 from ansible_collections.rampart.ollama.plugins.plugin_utils.approval_signers import read_signers
 from ansible_collections.rampart.ollama.plugins.plugin_utils.approvals import load_registry
+from approval_rig import Keys, payload
 
 pytestmark = pytest.mark.row("T2")
 

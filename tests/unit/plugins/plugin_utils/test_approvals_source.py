@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from approval_rig import CDN, CONFIG, REGISTRY, Registry, digest_of, manifest
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
 from ansible_collections.rampart.ollama.plugins.plugin_utils import approval_entry, approval_source
@@ -22,6 +21,7 @@ from ansible_collections.rampart.ollama.plugins.plugin_utils.approval_source imp
     from_registry,
     require_verified,
 )
+from approval_rig import CDN, CONFIG, REGISTRY, Registry, digest_of, manifest
 
 pytestmark = pytest.mark.row("S6")
 
