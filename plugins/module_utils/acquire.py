@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Have a model in the store, or have it out of there: what `ollama_model` decides and does (rows S1, S2).
 
-source allow-list -> approval -> already there and verified? -> disk space -> quarantine -> fetcher ->
-publisher.
+source allow-list -> approval -> already there and verified? -> disk space -> source brings into quarantine ->
+screen -> publisher.
 `plan` only looks, so that check mode predicts with it; `present` and `absent` act.
 """
 
@@ -12,30 +12,22 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
 from .approval import Approval
-from .engine import Engine
-from .fetch_container import (
-    CA_INSIDE,
-    EGRESS_INSIDE,
-    QUARANTINE_INSIDE,
-    FetcherSettings,
-    prepare_directory,
-    require_ready,
-    run_fetcher,
-)
-from .fetcher import MANIFEST_FILE, Job
-from .findings import FindingError, refuse
+from .findings import Finding, FindingError, refuse
 from .hashing import UnsafeFileError, hash_files, read_plain
 from .manifest import MANIFEST_MAX_BYTES, sha256_of
-from .names import ModelName
+from .names import ModelName, blob_file
 from .publish import Publication, publish, removable_blobs, store_lock, unpublish
-from .registry import Limits
+from .sources import Delivery, Source
 from .store import DIRECTORY_MODE, FILE_MODE, ModelStore
+
+# Looks at the raw manifest and {digest: path} of the files about to be published; raises FindingError to refuse.
+Screen = Callable[[bytes, Mapping[str, Path]], None]
 
 # Kept free beside the models: a full disk takes logs and services down with it.
 MARGIN_BYTES = 64 * 1024 * 1024
@@ -62,7 +54,7 @@ class Plan:
         return bool(self.fetch or self.reseal or not self.manifest_sealed)
 
     @property
-    def needs_fetcher(self) -> bool:
+    def needs_source(self) -> bool:
         """Whether bytes have to come from outside."""
         return bool(self.fetch) or self.manifest is None
 
@@ -121,15 +113,16 @@ def _sealed(store: ModelStore, path: Path) -> bool:
     return True
 
 
-def require_space(store: ModelStore, quarantine: Path, needed: Plan) -> None:
+def require_space(store: ModelStore, quarantine: Path, needed: Plan, part: Optional[Path] = None) -> None:
     """Raise FindingError (DISK-FULL) unless quarantine and store can take what is missing, and a margin.
 
-    A directory that does not exist yet is counted on the file system of its nearest ancestor.
+    What an earlier run left in `part` of the quarantine is not needed again. A directory that does not exist yet
+    is counted on the file system of its nearest ancestor.
     """
     fetched = sum(needed.fetch.values())
     copied = fetched + sum(needed.approval.blobs[digest] for digest in needed.reseal)
     wanted: dict[int, tuple[Path, int]] = {}
-    for path, size in ((quarantine, fetched), (store.root, copied)):
+    for path, size in ((quarantine, fetched - _left_by_an_earlier_run(needed, part)), (store.root, copied)):
         ancestor = _existing(path)
         device = ancestor.stat().st_dev
         # On one file system the quarantine's copy and the store's are there at the same time.
@@ -146,6 +139,21 @@ def require_space(store: ModelStore, quarantine: Path, needed: Plan) -> None:
             )
 
 
+def _left_by_an_earlier_run(needed: Plan, part: Optional[Path]) -> int:
+    """Return how many bytes of what is missing lie in quarantine already, holes not counted."""
+    total = 0
+    for digest, size in needed.fetch.items() if part else ():
+        taken = 0
+        for suffix in ("", ".part"):
+            try:
+                status = os.lstat("{0}/{1}{2}".format(part, blob_file(digest), suffix))
+            except OSError:
+                continue
+            taken = max(taken, min(status.st_blocks * 512, status.st_size))
+        total += min(size, taken)
+    return total
+
+
 def _existing(path: Path) -> Path:
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -155,45 +163,104 @@ def _existing(path: Path) -> Path:
 def present(
     store: ModelStore,
     quarantine: Path,
-    engine: Engine,
-    settings: FetcherSettings,
-    hosts: tuple[str, ...],
+    source: Source,
     approval: Approval,
     workers: int = 0,
+    record: Optional[Path] = None,
+    screen: Optional[Screen] = None,
 ) -> tuple[Plan, dict[str, Any]]:
-    """Have the approved model in the store; return what was missing and the fetcher's counts.
+    """Have the approved model in the store; return what was missing and what the source counted.
 
-    Raises FindingError with one finding; the store then is as it was, and what came is kept in quarantine
-    only where it can be continued.
+    `record` is where the publisher keeps marks of the blobs (see `record`). `screen` is asked after the source has
+    ended and before anything is published. Raises FindingError with one finding; the store then is as it was, and
+    what came is kept in quarantine only where it can be continued, or as evidence where `screen` refused it.
     """
     _require_directory(store.root, "STORE-MISSING")
     with store_lock(store):
         todo = plan(store, approval, workers)
         if not todo.changed:
             return todo, {}
-        require_space(store, quarantine, todo)
-        sources: dict[str, Path] = dict(todo.reseal)
-        manifest = todo.manifest
-        counts: dict[str, Any] = {}
-        directory: Optional[Path] = None
-        if todo.needs_fetcher:
+        part = source.part(quarantine, approval)
+        require_space(store, quarantine, todo, part)
+        files: dict[str, Path] = dict(todo.reseal)
+        delivery: Optional[Delivery] = None
+        if todo.needs_source:
             _require_directory(quarantine, "FETCH-QUARANTINE")
-            require_ready(engine, settings)
-            directory = _job_directory(quarantine, approval, settings.uid)
-            try:
-                counts = run_fetcher(engine, settings, _job(approval, settings, hosts, todo.fetch), directory)
-            except FindingError:
-                _tidy(directory)
-                raise
-            manifest = _fetched_manifest(directory)
-            for digest in todo.fetch:
-                sources[digest] = directory / digest.replace(":", "-")
+            source.require_ready()
+            delivery = source.bring(approval, todo.fetch, quarantine)
+            files.update(delivery.files)
+        manifest = delivery.manifest if delivery else todo.manifest
         if manifest is None:
-            raise AssertionError("a plan without a manifest needs the fetcher")
-        publish(store, Publication(approval, manifest, sources), workers)
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
-        return todo, counts
+            raise AssertionError("a plan without a manifest needs a source")
+        if screen is not None:
+            _screen(screen, manifest, files, delivery)
+        try:
+            publish(store, Publication(approval, manifest, files), workers, record)
+        except BaseException:
+            if delivery is not None and not delivery.worth_keeping:
+                shutil.rmtree(delivery.directory, ignore_errors=True)
+            raise
+        if delivery is not None:
+            shutil.rmtree(delivery.directory, ignore_errors=True)
+        shutil.rmtree(_evidence(part), ignore_errors=True)
+        return todo, delivery.counts if delivery else {}
+
+
+def _screen(screen: Screen, manifest: bytes, files: Mapping[str, Path], delivery: Optional[Delivery]) -> None:
+    """Ask `screen`; what it refuses is set aside as evidence, so that no later run continues it.
+
+    Whoever laid the files there loses them first: between the look and the copy nobody but this user changes them.
+    """
+    if delivery is not None:
+        _take_over(delivery.directory)
+    try:
+        screen(manifest, files)
+    except FindingError as error:
+        if delivery is None:
+            raise
+        kept = _set_aside(delivery.directory)
+        found = error.finding
+        raise FindingError(
+            Finding(
+                found.code,
+                found.severity,
+                found.subject,
+                "{0}; the files are kept in {1}".format(found.evidence.rstrip("."), kept),
+                "{0} The next run brings the model anew and looks again.".format(found.remedy),
+            )
+        ) from error
+
+
+def _take_over(directory: Path) -> None:
+    try:
+        os.chown(directory, os.geteuid(), os.getegid(), follow_symlinks=False)
+        directory.chmod(0o700)
+    except OSError as error:
+        raise _no_quarantine(directory, error) from error
+
+
+def _evidence(part: Path) -> Path:
+    return part.with_name(part.name + ".refused")
+
+
+def _set_aside(directory: Path) -> Path:
+    """Rename a refused delivery; of each model one is kept, the latest."""
+    kept = _evidence(directory)
+    try:
+        shutil.rmtree(kept, ignore_errors=True)
+        directory.rename(kept)
+    except OSError as error:
+        raise _no_quarantine(directory, error) from error
+    return kept
+
+
+def _no_quarantine(path: Path, error: OSError) -> FindingError:
+    return refuse(
+        "FETCH-QUARANTINE",
+        str(path),
+        error.strerror or error,
+        "Empty the quarantine and check its owner, then run again.",
+    )
 
 
 def _require_directory(path: Path, code: str) -> None:
@@ -204,59 +271,6 @@ def _require_directory(path: Path, code: str) -> None:
             "there is no directory at this path",
             "Run the roles layout and model_store first, or name the right path.",
         )
-
-
-def _tidy(directory: Path) -> None:
-    """Remove a failed job's directory, unless it holds part of a blob that the next run can continue."""
-    if not any(path.name.startswith("sha256-") for path in directory.iterdir()):
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _job_directory(quarantine: Path, approval: Approval, uid: int) -> Path:
-    try:
-        return prepare_directory(quarantine, approval.digest.replace(":", "-"), uid)
-    except OSError as error:
-        raise refuse(
-            "FETCH-QUARANTINE",
-            str(quarantine),
-            error.strerror or error,
-            "Empty the quarantine and check its owner, then run again.",
-        ) from error
-
-
-def _job(approval: Approval, settings: FetcherSettings, hosts: tuple[str, ...], blobs: Mapping[str, int]) -> Job:
-    name = approval.name
-    if ":" in name.host:
-        raise refuse(
-            "SOURCE-REFUSED",
-            name.full,
-            "the host names a port, and the way out leads to port 443 only",
-            "Name the source by its host alone.",
-        )
-    return Job(
-        host=name.host,
-        repository="{0}/{1}".format(name.namespace, name.model),
-        tag=name.tag,
-        digest=approval.digest,
-        blobs=blobs,
-        hosts=hosts,
-        proxy_socket="{0}/{1}".format(EGRESS_INSIDE, settings.egress_socket.name),
-        directory=QUARANTINE_INSIDE,
-        ca_bundle=CA_INSIDE if settings.ca_bundle else None,
-        limits=Limits(total_seconds=settings.timeout),
-    )
-
-
-def _fetched_manifest(directory: Path) -> bytes:
-    try:
-        return read_plain(directory / MANIFEST_FILE, MANIFEST_MAX_BYTES)
-    except (OSError, UnsafeFileError) as error:
-        raise refuse(
-            "PUBLISH-UNSAFE-FILE",
-            str(directory),
-            "the fetcher left no manifest that can be read: {0}".format(error),
-            "Empty the quarantine and run again.",
-        ) from error
 
 
 def absent(store: ModelStore, name: ModelName) -> list[str]:

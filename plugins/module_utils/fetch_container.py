@@ -23,6 +23,7 @@ LABEL = "rampart.component"
 COMPONENT = "fetcher"
 MEMORY_BYTES = 512 * 1024 * 1024
 PIDS = 64
+CPUS = 2
 QUARANTINE_INSIDE = "/quarantine"
 EGRESS_INSIDE = "/run/egress"
 CA_INSIDE = "/run/rampart-ca.pem"
@@ -71,7 +72,8 @@ def container_config(settings: FetcherSettings, job: Job, directory: Path) -> di
             "Memory": MEMORY_BYTES,
             "MemorySwap": MEMORY_BYTES,
             "PidsLimit": PIDS,
-            "NanoCpus": 2_000_000_000,
+            # The engine refuses more than the host has.
+            "NanoCpus": min(CPUS, os.cpu_count() or 1) * 1_000_000_000,
             "Tmpfs": {"/tmp": "rw,noexec,nosuid,nodev,size=16m"},  # noqa: S108 - the container's own, in memory
             # Mounts, not Binds: the engine would silently create a missing source of a bind.
             "Mounts": mounts,

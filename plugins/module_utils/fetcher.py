@@ -14,22 +14,29 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
+from .crew import Crew
 from .findings import Finding, FindingError, Severity, clean_text, refuse
 from .hashing import BUFFER_BYTES, UnsafeFileError, open_plain
 from .manifest import MANIFEST_MAX_BYTES, sha256_of
+from .pieces import drop_state, state_path
+from .progress import PROGRESS_FILE, Gauge
+from .ranges import fetch_ranges
 from .registry import Limits, RegistryClient
-from .transfer import Transfer, disk_error
+from .transfer import Transfer, disk_error, fetch_whole
 
 JOB_VARIABLE = "RAMPART_JOB"
-JOB_VERSION = 1
+JOB_VERSION = 2
 # One environment string may be 128 KiB long (MAX_ARG_STRLEN).
 JOB_MAX_BYTES = 120_000
 MANIFEST_FILE = "manifest"
+# What came is known to be wrong, or has no room: it is not worth continuing.
+USELESS = ("FETCH-DIGEST-MISMATCH", "FETCH-SIZE-MISMATCH", "FETCH-TOO-LARGE", "FETCH-DISK")
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def fetch(job: Job) -> dict[str, Any]:
     code.
 
     Files that are already there are hashed and kept when right, continued when short; files end as
-    `sha256-<hex>`.
+    `sha256-<hex>`. Small blobs are brought a few at once, large ones each over several connections.
     """
     client = RegistryClient(
         job.proxy_socket, job.host, job.repository, job.hosts, job.ca_bundle, job.limits, _say
@@ -99,37 +106,117 @@ def fetch(job: Job) -> dict[str, Any]:
         )
     directory = Path(job.directory)
     _save(directory / MANIFEST_FILE, manifest)
-    received = cuts = 0
-    for wanted, size in sorted(job.blobs.items(), key=lambda item: item[1]):
-        transfer = _begin(directory, wanted, size)
-        had = transfer.received
-        try:
-            client.blob(transfer)
-        except FindingError as error:
-            if error.finding.code not in ("FETCH-UNREACHABLE", "FETCH-TIMEOUT"):
-                # What is known to be wrong is not worth continuing.
-                _remove(transfer.path)
-            raise
-        _rename(transfer.path, directory / wanted.replace(":", "-"))
-        received += transfer.received - had
-        cuts += transfer.cuts
-    return {"bytes": received, "blobs": len(job.blobs), "cuts": cuts}
-
-
-def _begin(directory: Path, digest: str, size: int) -> Transfer:
-    """Return the transfer of a blob, continuing a file that an earlier run left."""
-    final = directory / digest.replace(":", "-")
-    transfer = Transfer(digest, size, final.with_name(final.name + ".part"))
-    for path in (final, transfer.path):
-        if _take_over(path, transfer):
-            if path == final:
-                _rename(final, transfer.path)
-            return transfer
+    gauge = Gauge(directory / PROGRESS_FILE, sum(job.blobs.values()))
     try:
-        os.close(os.open(transfer.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
+        transfers = _bring(client, directory, job, gauge)
+    finally:
+        gauge.close()
+    return {
+        "bytes": sum(transfer.brought for transfer in transfers),
+        "blobs": len(job.blobs),
+        "cuts": sum(transfer.cuts for transfer in transfers),
+    }
+
+
+def _bring(client: RegistryClient, directory: Path, job: Job, gauge: Gauge) -> list[Transfer]:
+    """Complete every blob of a job; return their transfers."""
+    transfers = [
+        Transfer(digest, size, directory / (digest.replace(":", "-") + ".part"))
+        for digest, size in sorted(job.blobs.items(), key=lambda item: item[1])
+    ]
+    small = [transfer for transfer in transfers if transfer.size < job.limits.split_from]
+    queue = iter(small)
+    turn = threading.Lock()
+
+    def bring_some() -> None:
+        while True:
+            with turn:
+                transfer = next(queue, None)
+            if transfer is None:
+                return
+            _complete(transfer, lambda one: _bring_small(client, one, gauge))
+
+    crew = Crew(client.hang_up)
+    for number in range(min(len(small), max(1, job.limits.connections))):
+        crew.start(bring_some, needed=number == 0)
+    try:
+        crew.wait(gauge.tell)
+    finally:
+        client.resume()
+    for transfer in transfers[len(small) :]:
+        _complete(transfer, lambda one: _bring_large(client, one, gauge))
+    return transfers
+
+
+def _complete(transfer: Transfer, bring: Callable[[Transfer], None]) -> None:
+    """Bring one blob and give it its final name; on failure keep what the next run can continue."""
+    try:
+        bring(transfer)
+    except FindingError as error:
+        if error.finding.code in USELESS or not _size_of(transfer.path):
+            _remove(transfer.path)
+            drop_state(transfer.path)
+        raise
+    _rename(transfer.path, _final(transfer))
+
+
+def _final(transfer: Transfer) -> Path:
+    return transfer.path.with_suffix("")
+
+
+def _size_of(path: Path) -> int:
+    try:
+        return os.lstat(path).st_size
+    except OSError:
+        return 0
+
+
+def _bring_small(client: RegistryClient, transfer: Transfer, gauge: Gauge) -> None:
+    if _exists(state_path(transfer.path)):
+        # It was begun in ranges: what is there is not its beginning.
+        _remove(transfer.path)
+        drop_state(transfer.path)
+    for path in (_final(transfer), transfer.path):
+        if _take_over(path, transfer):
+            if path != transfer.path:
+                _rename(path, transfer.path)
+            break
+    else:
+        _create(transfer.path)
+    gauge.have(transfer.received)
+    fetch_whole(client, transfer, gauge)
+
+
+def _bring_large(client: RegistryClient, transfer: Transfer, gauge: Gauge) -> None:
+    final = _final(transfer)
+    if _is_plain(final):
+        # Whole once: it counts as far as its bytes prove right.
+        drop_state(transfer.path)
+        _rename(final, transfer.path)
+    elif not _is_plain(transfer.path):
+        _remove(transfer.path)
+        drop_state(transfer.path)
+        _create(transfer.path)
+    fetch_ranges(client, transfer, gauge)
+
+
+def _exists(path: Path) -> bool:
+    return os.path.lexists(path)
+
+
+def _is_plain(path: Path) -> bool:
+    try:
+        os.close(open_plain(path))
+    except (OSError, UnsafeFileError):
+        return False
+    return True
+
+
+def _create(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600))
     except OSError as error:
         raise disk_error(error) from error
-    return transfer
 
 
 def _take_over(path: Path, transfer: Transfer) -> bool:

@@ -11,11 +11,13 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+import struct
+import zlib
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Optional, Union
+from typing import NamedTuple, Optional, Union
 
 AnyPath = Union[str, Path]
 
@@ -23,6 +25,8 @@ AnyPath = Union[str, Path]
 # in the core's second-level cache (measured: tests/benchmarks/bench_verify.py).
 BUFFER_BYTES = 256 * 1024
 WORKERS_MAX = 64
+# One mark (a crc32) for each so many bytes: small enough to point at a tensor, few enough to be kept.
+MARK_BYTES = 1024 * 1024
 
 
 class UnsafeFileError(OSError):
@@ -35,10 +39,29 @@ class UnsafeFileError(OSError):
         self.kind = kind
 
 
+class FileStatus(NamedTuple):
+    """What identifies a file and its content: of os.stat_result, under the same names, what has to be kept of
+    100,000 files at once.
+    """
+
+    st_dev: int
+    st_ino: int
+    st_size: int
+    st_mtime_ns: int
+    st_ctime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileStatus:
+        """Return the few fields of a status."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
 @dataclass(frozen=True)
 class HashResult:
-    """One hashed file: `digest` is `sha256:<hex>`; `error` is why it could not be read, `changed` that it
-    moved.
+    """One hashed file: `digest` is `sha256:<hex>`, `size` the bytes that were read.
+
+    `error` is why it could not be read on from there, `changed` that it moved meanwhile. `status` is the open
+    file's before it was read, `marks` its marks if they were asked for (see Marks).
     """
 
     path: AnyPath
@@ -46,6 +69,37 @@ class HashResult:
     size: int
     error: str = ""
     changed: bool = False
+    status: Optional[FileStatus] = None
+    marks: bytes = b""
+
+
+class Marks:
+    """The crc32 of each MARK_BYTES of a stream: they say where bytes differ, never that they are right."""
+
+    def __init__(self) -> None:
+        self._done = bytearray()
+        self._sum = 0
+        self._filled = 0
+
+    def update(self, data: memoryview) -> None:
+        """Take the next bytes of the stream, however many."""
+        while data:
+            part = data[: MARK_BYTES - self._filled]
+            self._sum = zlib.crc32(part, self._sum)
+            self._filled += len(part)
+            data = data[len(part) :]
+            if self._filled == MARK_BYTES:
+                self._close()
+
+    def finish(self) -> bytes:
+        """Return four bytes, big endian, for each mark; the last one may stand for fewer bytes."""
+        if self._filled:
+            self._close()
+        return bytes(self._done)
+
+    def _close(self) -> None:
+        self._done += struct.pack(">I", self._sum)
+        self._sum = self._filled = 0
 
 
 def kind_of(mode: int) -> str:
@@ -89,22 +143,29 @@ def read_plain(path: AnyPath, limit: int, dir_fd: Optional[int] = None) -> bytes
         return stream.read(limit + 1)
 
 
-def hash_descriptor(descriptor: int) -> tuple[str, int]:
-    """Return (`sha256:<hex>`, bytes read) from a descriptor's present position to its end. Raises OSError."""
+def hash_descriptor(descriptor: int, marks: Optional[Marks] = None, limit: Optional[int] = None) -> tuple[str, int]:
+    """Return (`sha256:<hex>`, bytes read) from a descriptor's present position to its end, or `limit` bytes
+    on.
+
+    The same bytes are given to `marks`. Raises OSError; the descriptor then stands where reading failed.
+    """
     digest = hashlib.sha256()
     buffer = bytearray(BUFFER_BYTES)
     view = memoryview(buffer)
     total = 0
-    while True:
-        count = os.readv(descriptor, [buffer])
+    while limit is None or total < limit:
+        count = os.readv(descriptor, [view if limit is None else view[: limit - total]])
         if not count:
-            return "sha256:" + digest.hexdigest(), total
+            break
         # hashlib releases the GIL here: threads hash on as many cores as there are.
         digest.update(view[:count])
+        if marks is not None:
+            marks.update(view[:count])
         total += count
+    return "sha256:" + digest.hexdigest(), total
 
 
-def hash_file(path: AnyPath) -> HashResult:
+def hash_file(path: AnyPath, marked: bool = False) -> HashResult:
     """Hash one file without following links; problems are told in the result, never raised."""
     try:
         descriptor = open_plain(path)
@@ -112,21 +173,35 @@ def hash_file(path: AnyPath) -> HashResult:
         return HashResult(path, "", 0, str(error))
     except OSError as error:
         return HashResult(path, "", 0, error.strerror or str(error))
+    marks = Marks() if marked else None
     try:
-        before = os.fstat(descriptor)
+        before = FileStatus.of(os.fstat(descriptor))
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-        digest, size = hash_descriptor(descriptor)
-        after = os.fstat(descriptor)
-        return HashResult(path, digest, size, changed=_identity(before) != _identity(after))
+        digest, size = hash_descriptor(descriptor, marks)
+        moved = FileStatus.of(os.fstat(descriptor)) != before or not _still_named(path, before)
+        return HashResult(path, digest, size, "", moved, before, marks.finish() if marks else b"")
     except OSError as error:
-        return HashResult(path, "", 0, error.strerror or str(error))
+        return HashResult(path, "", _position(descriptor), error.strerror or str(error))
     finally:
         os.close(descriptor)
 
 
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
-    return (status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+def _still_named(path: AnyPath, status: FileStatus) -> bool:
+    """Whether the name still leads to the file that was opened: another may have been renamed over it."""
+    try:
+        now = os.lstat(path)
+    except OSError:
+        return False
+    return (now.st_dev, now.st_ino) == (status.st_dev, status.st_ino)
+
+
+def _position(descriptor: int) -> int:
+    """Return how far a file was read: what failed is the block that begins there."""
+    try:
+        return os.lseek(descriptor, 0, os.SEEK_CUR)
+    except OSError:
+        return 0
 
 
 def default_workers() -> int:
@@ -134,9 +209,16 @@ def default_workers() -> int:
     return max(1, min(WORKERS_MAX, len(os.sched_getaffinity(0))))
 
 
-def hash_files(paths: Iterable[AnyPath], workers: int = 0) -> Iterator[HashResult]:
+def _never(_path: AnyPath) -> bool:
+    return False
+
+
+def hash_files(
+    paths: Iterable[AnyPath], workers: int = 0, marked: Callable[[AnyPath], bool] = _never
+) -> Iterator[HashResult]:
     """Hash files in `workers` threads (0: one for each core), yielding results as they come.
 
+    Those that `marked` says yes to get marks too, which takes about a quarter longer (docs/verification.md).
     Memory is bounded by `workers` buffers: only so many files are in hand as there are threads.
     """
     count = max(1, min(WORKERS_MAX, workers)) if workers else default_workers()
@@ -151,7 +233,7 @@ def hash_files(paths: Iterable[AnyPath], workers: int = 0) -> Iterator[HashResul
                     path = next(queue, None)
                     if path is None:
                         break
-                    running.add(pool.submit(hash_file, path))
+                    running.add(pool.submit(hash_file, path, marked(path)))
                 if not running:
                     return
                 done, running = wait(running, return_when=FIRST_COMPLETED)

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The publisher: the only writer of a store (row S2).
 
-Files are copied (or reflinked) into inodes that only root can write, those copies are hashed, and only then
-renamed to where Ollama sees them; the manifest comes last. Whatever fails before leaves the store as it was.
+Files are copied (or reflinked) into inodes that only root can write, those copies are hashed, sealed where the
+file system offers fs-verity, and only then renamed to where Ollama sees them; the manifest comes last.
+Whatever fails before leaves the store as it was.
 """
 
 from __future__ import annotations
@@ -17,18 +18,21 @@ import shutil
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Optional
 
+from . import fsverity
 from .approval import Approval
 from .findings import FindingError, Severity, refuse
 from .hashing import UnsafeFileError, hash_files, open_plain, read_plain
 from .manifest import CONFIG_MAX_BYTES, cloud_stub, parse_manifest
 from .names import ModelName, blob_file
-from .store import BLOBS, DIRECTORY_MODE, FILE_MODE, LOCK, MANIFESTS, PUBLISHING, ModelStore
+from .record import StoreRecord, update
+from .store import BLOBS, FILE_MODE, LOCK, MANIFESTS, PUBLISHING, ModelStore
+from .store_files import open_directories, prune, write_error
 
 COPY_BYTES = 8 * 1024 * 1024
 _NO_REFLINK = (errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.ETXTBSY)
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
@@ -37,7 +41,7 @@ def store_lock(store: ModelStore) -> Iterator[None]:
     try:
         descriptor = os.open(store.path(LOCK), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise _write_error(store, error) from error
+        raise write_error(store, error) from error
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,9 +68,10 @@ class Publication:
     sources: Mapping[str, Path]
 
 
-def publish(store: ModelStore, publication: Publication, workers: int = 0) -> None:
+def publish(store: ModelStore, publication: Publication, workers: int = 0, record: Optional[Path] = None) -> None:
     """Add a model to the store; on return manifest and blobs are there, durable and root's. Hold the lock.
 
+    With a `record`, the blobs' marks are kept there, so that a later difference can be located.
     Raises FindingError, the store unchanged: PUBLISH-DIGEST-MISMATCH, PUBLISH-SIZE-MISMATCH,
     PUBLISH-UNSAFE-FILE, PUBLISH-DISK, STORE-MANIFEST-INVALID, STORE-MANIFEST-MISMATCH.
     """
@@ -84,19 +89,25 @@ def publish(store: ModelStore, publication: Publication, workers: int = 0) -> No
     try:
         with _workshop(store) as workshop:
             for digest in sorted(publication.sources):
-                _copy(
-                    publication.sources[digest], workshop / blob_file(digest), digest, approval.blobs[digest]
-                )
-            _verify_copies(workshop, approval, sorted(publication.sources), workers)
+                _copy(publication.sources[digest], workshop / blob_file(digest), digest, approval.blobs[digest])
+            marks = _verify_copies(workshop, approval, sorted(publication.sources), workers, record is not None)
             _refuse_cloud_stub(store, workshop, publication, manifest.config.digest)
             for digest in sorted(publication.sources):
-                _seal(workshop / blob_file(digest), store)
+                _seal(workshop / blob_file(digest), store, verity=True)
             draft = workshop / "manifest"
             _write(draft, publication.manifest)
             _seal(draft, store)
             _reveal(store, workshop, draft, approval.name, sorted(publication.sources))
     except OSError as error:
-        raise _write_error(store, error) from error
+        raise write_error(store, error) from error
+    if record is not None:
+        # The model is there and right: marks that cannot be kept are no reason to call this a failure.
+        with contextlib.suppress(FindingError):
+            update(record, os.geteuid(), lambda known: _with_marks(known, marks))
+
+
+def _with_marks(known: StoreRecord, marks: Mapping[str, bytes]) -> StoreRecord:
+    return StoreRecord(known.store, known.readings, {**known.marks, **marks}, known.inspected)
 
 
 @contextlib.contextmanager
@@ -181,12 +192,16 @@ def _copy_bytes(reading: int, writing: int, size: int) -> None:
         left -= count
 
 
-def _verify_copies(workshop: Path, approval: Approval, digests: list[str], workers: int) -> None:
-    """Hash the copies themselves, on all cores. Raises FindingError (PUBLISH-DIGEST-MISMATCH,
-    PUBLISH-DISK).
+def _verify_copies(
+    workshop: Path, approval: Approval, digests: list[str], workers: int, marked: bool
+) -> dict[str, bytes]:
+    """Hash the copies themselves, on all cores; return their marks if they are asked for.
+
+    Raises FindingError (PUBLISH-DIGEST-MISMATCH, PUBLISH-DISK).
     """
     by_path = {str(workshop / blob_file(digest)): digest for digest in digests}
-    for result in hash_files(by_path, workers):
+    marks: dict[str, bytes] = {}
+    for result in hash_files(by_path, workers, lambda _path: marked):
         digest = by_path[str(result.path)]
         if result.error:
             raise refuse("PUBLISH-DISK", digest, result.error, "Check the store's disk, then run again.")
@@ -198,6 +213,8 @@ def _verify_copies(workshop: Path, approval: Approval, digests: list[str], worke
                 "Nothing was published. Run again; if it comes back, find out who writes to the quarantine.",
                 Severity.CRITICAL,
             )
+        marks[digest] = result.marks
+    return marks if marked else {}
 
 
 def _refuse_cloud_stub(store: ModelStore, workshop: Path, publication: Publication, config: str) -> None:
@@ -217,10 +234,12 @@ def _write(path: Path, data: bytes) -> None:
         os.fsync(stream.fileno())
 
 
-def _seal(path: Path, store: ModelStore) -> None:
-    """Give a finished file its owner and its read-only mode, durably."""
+def _seal(path: Path, store: ModelStore, verity: bool = False) -> None:
+    """Give a finished file its owner and its read-only mode, durably; with `verity`, the kernel's seal before."""
     descriptor = open_plain(path)
     try:
+        if verity:
+            fsverity.seal(descriptor)
         os.fchown(descriptor, store.uid, store.gid)
         os.fchmod(descriptor, FILE_MODE)
         os.fsync(descriptor)
@@ -253,38 +272,6 @@ def _reveal(store: ModelStore, workshop: Path, draft: Path, name: ModelName, dig
             raise
 
 
-@contextlib.contextmanager
-def open_directories(store: ModelStore, parts: tuple[str, ...], create: bool = False) -> Iterator[int]:
-    """Yield a descriptor of a directory below the store, never through a symbolic link; create what is
-    missing.
-
-    Created directories are the store owner's, mode 0755. Raises OSError.
-    """
-    current = os.open(store.root, _DIRECTORY)
-    try:
-        for part in parts:
-            if create:
-                with contextlib.suppress(FileExistsError):
-                    os.mkdir(part, DIRECTORY_MODE, dir_fd=current)
-                    os.fsync(current)
-            inner = os.open(part, _DIRECTORY, dir_fd=current)
-            os.close(current)
-            current = inner
-            if create:
-                _own_directory(current, store)
-        yield current
-    finally:
-        os.close(current)
-
-
-def _own_directory(descriptor: int, store: ModelStore) -> None:
-    status = os.fstat(descriptor)
-    if (status.st_uid, status.st_gid) != (store.uid, store.gid):
-        os.fchown(descriptor, store.uid, store.gid)
-    if stat.S_IMODE(status.st_mode) != DIRECTORY_MODE:
-        os.fchmod(descriptor, DIRECTORY_MODE)
-
-
 def unpublish(store: ModelStore, name: ModelName) -> list[str]:
     """Remove a model's manifest, then the blobs no other model names; return the removed digests. Hold the
     lock.
@@ -298,14 +285,15 @@ def unpublish(store: ModelStore, name: ModelName) -> list[str]:
         for model in content.models:
             if model.name.key != name.key:
                 continue
-            host, namespace, family, tag = model.name.parts
-            with open_directories(store, (MANIFESTS, host, namespace, family)) as tags:
+            # Its path as it is: a name is lower case where a directory need not be.
+            *above, tag = PurePosixPath(model.path).parts
+            with open_directories(store, tuple(above)) as tags:
                 os.unlink(tag, dir_fd=tags)
-            _prune(store, (MANIFESTS, host, namespace, family))
+            prune(store, tuple(above))
         for digest in unused:
             store.blob_path(digest).unlink()
     except OSError as error:
-        raise _write_error(store, error) from error
+        raise write_error(store, error) from error
     return unused
 
 
@@ -324,27 +312,3 @@ def removable_blobs(store: ModelStore, name: ModelName) -> list[str]:
     if content.findings.count("STORE-READ-ERROR", "STORE-MANIFEST-INVALID"):
         return []
     return sorted(digest for digest in mine - others if digest in content.blobs)
-
-
-def _prune(store: ModelStore, parts: tuple[str, ...]) -> None:
-    """Remove directories below `manifests` that became empty, innermost first."""
-    with contextlib.suppress(OSError):
-        for depth in range(len(parts), 1, -1):
-            store.path(*parts[:depth]).rmdir()
-
-
-def _write_error(store: ModelStore, error: OSError) -> FindingError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return refuse(
-            "DISK-FULL",
-            str(store.root),
-            "no space was left while publishing",
-            "Free space and run again: nothing was published.",
-        )
-    where = " ({0})".format(error.filename) if error.filename else ""
-    return refuse(
-        "PUBLISH-DISK",
-        str(store.root),
-        "{0}{1}".format(error.strerror or error, where),
-        "Check the store's disk, owner and modes, then run again.",
-    )

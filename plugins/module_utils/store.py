@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Optional, Union
 
 from .findings import Finding, FindingError, Severity, clean_text
-from .hashing import UnsafeFileError, kind_of, read_plain
+from .hashing import FileStatus, kind_of, read_plain
 from .manifest import MANIFEST_MAX_BYTES, Manifest, parse_manifest, sha256_of
 from .names import ModelName, blob_file, digest_of_file, name_from_parts
 
@@ -41,17 +41,30 @@ class FindingList:
     def __init__(self) -> None:
         self._items: list[Finding] = []
         self._counts: dict[str, int] = {}
+        # Of each code that was cut short: the worst of what is not told one by one. It decides the verdict.
+        self._cut: dict[str, Finding] = {}
 
     def add(self, code: str, severity: Severity, subject: str, evidence: object, remedy: str) -> None:
         """Record one finding."""
-        self.append(Finding(code, severity, subject, str(evidence), remedy))
+        if self._wanted(code, severity):
+            self._keep(Finding(code, severity, subject, str(evidence), remedy))
 
     def append(self, finding: Finding) -> None:
         """Record a finding that is made already."""
-        count = self._counts.get(finding.code, 0) + 1
-        self._counts[finding.code] = count
-        if count <= FINDINGS_PER_CODE:
+        if self._wanted(finding.code, finding.severity):
+            self._keep(finding)
+
+    def _wanted(self, code: str, severity: Severity) -> bool:
+        """Count a finding; return whether it is to be kept: as one of the first, or as the worst of the rest."""
+        self._counts[code] = self._counts.get(code, 0) + 1
+        cut = self._cut.get(code)
+        return self._counts[code] <= FINDINGS_PER_CODE or cut is None or severity.rank > cut.severity.rank
+
+    def _keep(self, finding: Finding) -> None:
+        if self._counts[finding.code] <= FINDINGS_PER_CODE:
             self._items.append(finding)
+        else:
+            self._cut[finding.code] = finding
 
     def count(self, *codes: str) -> int:
         """Return how often any of the codes was recorded, the uncounted ones included."""
@@ -60,11 +73,9 @@ class FindingList:
     def items(self) -> list[Finding]:
         """Return the findings, with one more of each code that was cut short."""
         items = list(self._items)
-        for code, count in self._counts.items():
-            if count > FINDINGS_PER_CODE:
-                last = next(item for item in reversed(self._items) if item.code == code)
-                evidence = "{0} more like the {1} named".format(count - FINDINGS_PER_CODE, FINDINGS_PER_CODE)
-                items.append(Finding(code, last.severity, "the store", evidence, last.remedy))
+        for code, worst in self._cut.items():
+            evidence = "{0} more like the {1} named".format(self._counts[code] - FINDINGS_PER_CODE, FINDINGS_PER_CODE)
+            items.append(Finding(code, worst.severity, "the store", evidence, worst.remedy))
         return items
 
 
@@ -85,10 +96,16 @@ class StoredModel:
 
 @dataclass
 class StoreContent:
-    """Everything found in a store: models, blob files ({digest: status}) and what does not belong."""
+    """Everything found in a store: models, blob files ({digest: status}) and what does not belong.
+
+    `nameless` are files where manifests lie (paths relative to the store) whose path is no model's name.
+    `complete` is false when a directory or a manifest could not be read: there may be more models than these.
+    """
 
     models: list[StoredModel] = field(default_factory=list)
-    blobs: dict[str, os.stat_result] = field(default_factory=dict)
+    blobs: dict[str, FileStatus] = field(default_factory=dict)
+    nameless: list[str] = field(default_factory=list)
+    complete: bool = True
     findings: FindingList = field(default_factory=FindingList)
 
 
@@ -137,7 +154,7 @@ class ModelStore:
             )
             return content
         self._check_entry(self.root, os.lstat(self.root), content.findings)
-        for name, path, status in self._entries(self.root, content.findings):
+        for name, path, status in self._entries(self.root, content):
             self._look_top(name, path, status, content)
         return content
 
@@ -146,7 +163,7 @@ class ModelStore:
         if name == LOCK and stat.S_ISREG(status.st_mode):
             return
         if name == PUBLISHING and stat.S_ISDIR(status.st_mode):
-            for inner, _path, _status in self._entries(path, findings):
+            for inner, _path, _status in self._entries(path, content):
                 findings.add(
                     "STORE-PARTIAL",
                     Severity.LOW,
@@ -172,11 +189,11 @@ class ModelStore:
             self._unexpected(path, status, findings)
 
     def _look_blobs(self, content: StoreContent) -> None:
-        for name, path, status in self._entries(self.path(BLOBS), content.findings):
+        for name, path, status in self._entries(self.path(BLOBS), content):
             digest = digest_of_file(name)
             if digest and stat.S_ISREG(status.st_mode):
                 self._check_entry(path, status, content.findings)
-                content.blobs[digest] = status
+                content.blobs[digest] = FileStatus.of(status)
             elif stat.S_ISREG(status.st_mode) and _PARTIAL.search(name):
                 content.findings.add(
                     "STORE-PARTIAL",
@@ -190,7 +207,7 @@ class ModelStore:
 
     def _look_manifests(self, directory: Path, parts: tuple[str, ...], content: StoreContent) -> None:
         """Walk host/namespace/model/tag: directories on the first three levels, files on the fourth."""
-        for name, path, status in self._entries(directory, content.findings):
+        for name, path, status in self._entries(directory, content):
             inner = parts + (name,)
             if len(inner) < 4 and stat.S_ISDIR(status.st_mode):
                 self._check_entry(path, status, content.findings)
@@ -206,6 +223,7 @@ class ModelStore:
         try:
             name = name_from_parts(*parts)
         except FindingError as error:
+            content.nameless.append(relative)
             content.findings.add(
                 "STORE-MANIFEST-INVALID",
                 Severity.HIGH,
@@ -216,31 +234,32 @@ class ModelStore:
             return
         try:
             data = read_plain(path, MANIFEST_MAX_BYTES)
-        except (OSError, UnsafeFileError) as error:
+        except OSError as error:
+            content.complete = False
             content.findings.add(
                 "STORE-READ-ERROR",
                 Severity.HIGH,
                 relative,
-                getattr(error, "strerror", None) or error,
+                error.strerror or error,
                 "Check the disk, then verify again.",
             )
             return
         try:
-            content.models.append(
-                StoredModel(name, relative, sha256_of(data), parse_manifest(data, relative))
-            )
+            content.models.append(StoredModel(name, relative, sha256_of(data), parse_manifest(data, relative)))
         except FindingError as error:
             content.findings.append(error.finding)
             content.models.append(StoredModel(name, relative, sha256_of(data), None, error.finding))
 
-    def _entries(self, directory: Path, findings: FindingList) -> Iterator[tuple[str, Path, os.stat_result]]:
+    def _entries(self, directory: Path, content: StoreContent) -> Iterator[tuple[str, Path, os.stat_result]]:
         """Yield (name, path, status of the thing itself) of a directory, sorted; unreadable ones become
         findings.
         """
+        findings = content.findings
         try:
             with os.scandir(directory) as listing:
                 names = sorted(entry.name for entry in listing)
         except OSError as error:
+            content.complete = False
             findings.add(
                 "STORE-READ-ERROR",
                 Severity.HIGH,
@@ -254,6 +273,7 @@ class ModelStore:
             try:
                 yield name, path, os.lstat(path)
             except OSError as error:
+                content.complete = False
                 findings.add(
                     "STORE-CHANGED",
                     Severity.MEDIUM,
@@ -264,7 +284,6 @@ class ModelStore:
 
     def _check_entry(self, path: Path, status: os.stat_result, findings: FindingList) -> None:
         """Record a wrong owner or mode, and further names (hard links) of a file."""
-        relative = self._relative(path)
         mode = stat.S_IMODE(status.st_mode)
         wanted = DIRECTORY_MODE if stat.S_ISDIR(status.st_mode) else FILE_MODE
         if mode != wanted:
@@ -272,7 +291,7 @@ class ModelStore:
             findings.add(
                 "STORE-MODE",
                 Severity.HIGH if loose else Severity.MEDIUM,
-                relative,
+                self._relative(path),
                 "mode {0:04o}, must be {1:04o}".format(mode, wanted),
                 "Run ollama_model again, or chmod it.",
             )
@@ -280,7 +299,7 @@ class ModelStore:
             findings.add(
                 "STORE-OWNER",
                 Severity.HIGH,
-                relative,
+                self._relative(path),
                 "owned by {0}:{1}, must be {2}:{3}".format(status.st_uid, status.st_gid, self.uid, self.gid),
                 "Run ollama_model again: whoever owns a file can rewrite it.",
             )
@@ -288,7 +307,7 @@ class ModelStore:
             findings.add(
                 "STORE-HARDLINK",
                 Severity.MEDIUM,
-                relative,
+                self._relative(path),
                 "the file has {0} names".format(status.st_nlink),
                 "Run ollama_model again: it publishes a file of its own.",
             )

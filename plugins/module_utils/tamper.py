@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Optional
 
 from .findings import Check, Finding, FindingError, Severity, check
-from .store import BLOBS, DIRECTORY_MODE, FILE_MODE, MANIFESTS, ModelStore
+from .hashing import open_plain, read_plain
+from .manifest import MANIFEST_MAX_BYTES
+from .store import BLOBS, DIRECTORY_MODE, FILE_MODE, ModelStore
 from .verify import verify
 
 CODE = "STORE-DIGEST-MISMATCH"
@@ -64,20 +66,20 @@ def prove(store_path: str, scratch_path: str, max_bytes: int) -> Proof:
 def _prove_in(store: ModelStore, scratch: Path, digest: str) -> Proof:
     copy = ModelStore(scratch)
     scratch.chmod(DIRECTORY_MODE)
-    shutil.copytree(store.path(MANIFESTS), scratch / MANIFESTS)
+    for model in store.look().models:
+        # Only what is a manifest: a copy of the whole tree would follow a link laid there.
+        manifest = copy.path(model.path)
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write_bytes(read_plain(store.path(model.path), MANIFEST_MAX_BYTES))
     (scratch / BLOBS).mkdir(mode=DIRECTORY_MODE)
     target = copy.blob_path(digest)
-    shutil.copyfile(store.blob_path(digest), target)
+    _copy(store.blob_path(digest), target)
     target.chmod(FILE_MODE)
     size = target.stat().st_size
     if _mismatches(copy, digest):
         return Proof(
-            check(
-                "store-tamper-found", False, "the copy of {0} is wrong before a bit is flipped".format(digest)
-            ),
-            Finding(
-                CODE, Severity.CRITICAL, digest, "the served blob's copy hashes to something else", _REMEDY
-            ),
+            check("store-tamper-found", False, "the copy of {0} is wrong before a bit is flipped".format(digest)),
+            Finding(CODE, Severity.CRITICAL, digest, "the served blob's copy hashes to something else", _REMEDY),
             digest,
         )
     offset = secrets.randbelow(size)
@@ -98,6 +100,12 @@ def _prove_in(store: ModelStore, scratch: Path, digest: str) -> Proof:
     return Proof(check("store-tamper-found", found, seen), finding, digest, offset, size)
 
 
+def _copy(source: Path, target: Path) -> None:
+    """Copy a blob, never through a link. Raises OSError."""
+    with os.fdopen(open_plain(source), "rb") as reading, target.open("xb") as writing:
+        shutil.copyfileobj(reading, writing, 8 * 1024 * 1024)
+
+
 def _mismatches(store: ModelStore, digest: str) -> bool:
     report = verify(store, {})
     return any(finding.code == CODE and finding.subject == digest for finding in report.findings)
@@ -106,9 +114,7 @@ def _mismatches(store: ModelStore, digest: str) -> bool:
 def _undecided(reason: str) -> Proof:
     return Proof(
         check("store-tamper-found", None, reason),
-        Finding(
-            "STORE-TAMPER-UNDECIDED", Severity.MEDIUM, "the store", reason, "Free space, or raise max_bytes."
-        ),
+        Finding("STORE-TAMPER-UNDECIDED", Severity.MEDIUM, "the store", reason, "Free space, or raise max_bytes."),
     )
 
 

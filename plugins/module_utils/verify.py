@@ -9,343 +9,220 @@ finds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from .approval import Approval
-from .findings import Check, Finding, FindingError, Severity, as_dicts, check
-from .hashing import AnyPath, HashResult, UnsafeFileError, hash_files, read_plain
-from .manifest import CONFIG_MAX_BYTES, Manifest, cloud_stub
-from .store import FindingList, ModelStore, StoreContent, StoredModel
+from .findings import Severity
+from .fsverity import Measured, measure_file
+from .hashing import AnyPath, FileStatus, HashResult, hash_files
+from .names import digest_of_file
+from .record import Reading, StoreRecord
+from .store import ModelStore, StoreContent
+from .verify_judge import Judge
+from .verify_layers import fingerprint
+from .verify_report import CHANGED, FULL, ModelReport, VerifyReport, checks_of, when
 
-_REFETCH = "Run ollama_model again: it fetches the approved bytes and publishes them anew."
+MAX_AGE_SECONDS = 7 * 24 * 3600
+# A write in the same tick of the file system's clock as the last one leaves no trace in the ctime. Ticks are
+# 10 ms at most; a file system that keeps whole seconds only is told by its round ctimes.
+_TICK_NS = 100_000_000
+_COARSE_TICK_NS = 2_000_000_000
+_SECOND_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class ModelReport:
-    """One model of a store: `size` in bytes, `blobs` how many, `verified` that manifest and every blob are
-    approved.
+class HowToRead:
+    """Which blobs are read, and what is known of them.
+
+    `mode` "full": every one. "changed": those that `record` does not show to be untouched since they were last
+    read, at most `max_age` seconds ago. `remember`: collect what may be recorded (marks, the kernel's
+    measure). `now_ns` tells the time.
     """
 
-    name: str
-    digest: str
-    size: int
-    blobs: int
-    verified: bool
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the module's shape of a model."""
-        return {
-            "name": self.name,
-            "digest": self.digest,
-            "size": self.size,
-            "blobs": self.blobs,
-            "verified": self.verified,
-        }
-
-
-@dataclass
-class VerifyReport:
-    """What a verification found. `verdict` is "failed" from the first finding of medium severity on."""
-
-    findings: list[Finding] = field(default_factory=list)
-    checks: list[Check] = field(default_factory=list)
-    models: list[ModelReport] = field(default_factory=list)
-    bytes_hashed: int = 0
-
-    @property
-    def verdict(self) -> str:
-        """Return "passed" or "failed"."""
-        bad = any(finding.severity.rank >= Severity.MEDIUM.rank for finding in self.findings)
-        return "failed" if bad else "passed"
-
-    def as_result(self) -> dict[str, Any]:
-        """Return the module's result, without `changed`."""
-        return {
-            "findings": as_dicts(self.findings),
-            "checks": as_dicts(self.checks),
-            "models": [model.as_dict() for model in self.models],
-            "bytes_hashed": self.bytes_hashed,
-            "verdict": self.verdict,
-        }
+    mode: str = FULL
+    record: StoreRecord = field(default_factory=StoreRecord)
+    max_age: int = MAX_AGE_SECONDS
+    remember: bool = False
+    now_ns: Callable[[], int] = time.time_ns
 
 
 def verify(
-    store: ModelStore, approvals: Mapping[str, Approval], workers: int = 0, allow_absent: bool = False
+    store: ModelStore,
+    approvals: Mapping[str, Approval],
+    workers: int = 0,
+    allow_absent: bool = False,
+    how: Optional[HowToRead] = None,
+    policy: Optional[Mapping[str, Any]] = None,
 ) -> VerifyReport:
     """Hash every blob of `store` and hold everything against `approvals` (by name key); never raises, never
     writes.
 
     `workers` threads hash (0: one for each core). An approved model that is not in the store is a finding
-    unless
-    `allow_absent`.
+    unless `allow_absent`. `how` may leave out blobs that are known to be untouched (default: none). With a
+    `policy` (see gguf_policy; an empty one is the default) the layers of every model are judged too.
     """
+    how = how or HowToRead()
+    began = how.now_ns()
     content = store.look()
-    report = VerifyReport()
+    report = VerifyReport(content=content)
     if not store.exists():
         report.findings = content.findings.items()
-        report.checks = _checks(content.findings, False, "there is no store")
+        layers = None if policy is None else False
+        report.checks = checks_of(content.findings, False, "there is no store", layers=layers)
         return report
-    hashed = _hash_blobs(store, content, workers, report)
-    bad_models = _hold_against_approvals(content, approvals, allow_absent)
-    bad_models |= _hold_blobs_against_manifests(store, content, hashed)
-    _find_unreferenced(content, approvals)
-    for model in content.models:
-        manifest = model.manifest
+    unread = _untouched(store, content, how, began) if how.mode == CHANGED else {}
+    bad = _hash_blobs(store, unread, how, workers, began, report)
+    judge = Judge(store, content, approvals, bad, how.record.marks)
+    judge.judge(allow_absent)
+    layers = None if policy is None else _look_into(judge, policy, how, unread, report)
+    report.bad_blobs, report.reasons = judge.bad_blobs, judge.reasons
+    _report_models(report, unread)
+    evidence = "{0} blobs, {1} bytes hashed".format(len(content.blobs), report.bytes_hashed)
+    if unread:
+        evidence += ", {0} not re-read since {1}".format(len(unread), when(report.oldest_read))
+        content.findings.add(
+            "STORE-NOT-REREAD",
+            Severity.INFO,
+            str(store.root),
+            "{0} of {1} blobs not re-read since {2}".format(len(unread), len(content.blobs), when(report.oldest_read)),
+            "Use mode full where every byte has to be seen: promotion and reports do.",
+        )
+    report.findings = content.findings.items()
+    report.checks = checks_of(content.findings, True, evidence, len(unread), layers)
+    return report
+
+
+def _look_into(
+    judge: Judge, policy: Mapping[str, Any], how: HowToRead, unread: Mapping[str, Reading], report: VerifyReport
+) -> bool:
+    """Judge the layers; return whether those of every model were. A verdict stands as long as the blobs do."""
+    mark = fingerprint(policy)
+    stands = {
+        model.digest
+        for model in report.content.models
+        if model.manifest
+        and how.record.inspected.get(model.digest) == mark
+        and all(digest in unread for digest in model.manifest.blobs)
+    }
+    clean, every = judge.look_into(policy, stands)
+    if how.remember:
+        report.inspected = dict.fromkeys(clean, mark)
+    return every
+
+
+def _report_models(report: VerifyReport, unread: Mapping[str, Reading]) -> None:
+    if unread:
+        report.mode_used = CHANGED
+        report.not_reread = len(unread)
+        report.oldest_read = min(reading.read_ns for reading in unread.values())
+    for model in report.content.models:
+        blobs = model.manifest.blobs if model.manifest else {}
         report.models.append(
             ModelReport(
                 model.name.full,
                 model.digest,
-                manifest.size if manifest else 0,
-                len(manifest.blobs) if manifest else 0,
-                manifest is not None and model.path not in bad_models,
+                model.manifest.size if model.manifest else 0,
+                len(blobs),
+                model.manifest is not None and model.path not in report.reasons,
+                min((unread[digest].read_ns for digest in blobs if digest in unread), default=0),
             )
         )
-    report.findings = content.findings.items()
-    report.checks = _checks(
-        content.findings, True, "{0} blobs, {1} bytes hashed".format(len(hashed), report.bytes_hashed)
-    )
-    return report
+
+
+def _untouched(store: ModelStore, content: StoreContent, how: HowToRead, now: int) -> dict[str, Reading]:
+    """Return the readings that still stand for a blob: of this very file, not too old, not of the future."""
+    record = how.record
+    if record.store != str(store.root):
+        return {}
+    latest = max((reading.read_ns for reading in record.readings.values()), default=0)
+    if latest > now:
+        content.findings.add(
+            "STORE-RECORD-FUTURE",
+            Severity.LOW,
+            str(store.root),
+            "last read at {0}, it is {1} now: the clock was set back; every blob was read".format(
+                when(latest), when(now)
+            ),
+            "Check the host's clock; a full verification with this record replaces the times in it.",
+        )
+        return {}
+    untouched = {}
+    for digest, status in content.blobs.items():
+        reading = record.readings.get(digest)
+        if reading is None or now - reading.read_ns >= how.max_age * _SECOND_NS:
+            continue
+        if reading.verity:
+            # The kernel holds every later read of this file against this very digest.
+            measured = measure_file(store.blob_path(digest))
+            stands = measured is not None and measured.digest == reading.verity
+        else:
+            tick = _TICK_NS if reading.ctime_ns % _SECOND_NS else _COARSE_TICK_NS
+            stands = reading.same_file(status) and reading.read_ns - reading.ctime_ns >= tick
+        if stands:
+            untouched[digest] = reading
+    return untouched
 
 
 def _hash_blobs(
-    store: ModelStore, content: StoreContent, workers: int, report: VerifyReport
+    store: ModelStore, unread: Mapping[str, Reading], how: HowToRead, workers: int, began: int, report: VerifyReport
 ) -> dict[str, HashResult]:
-    """Hash every blob file, referenced or not, the largest first so that no core idles at the end."""
-    order = sorted(content.blobs, key=lambda digest: -content.blobs[digest].st_size)
-    by_path: dict[AnyPath, str] = {store.blob_path(digest): digest for digest in order}
-    hashed: dict[str, HashResult] = {}
-    for result in hash_files(by_path, workers):
-        digest = by_path[result.path]
-        hashed[digest] = result
+    """Hash every blob file that is not `unread`, and return the results that are not as they should be.
+
+    The largest come first, so that no core idles at the end.
+    """
+    blobs = report.content.blobs
+    order = sorted(set(blobs) - set(unread), key=lambda digest: -blobs[digest].st_size)
+    sealed = _measure(store, order) if how.remember else {}
+
+    def marked(path: AnyPath) -> bool:
+        # What was marked once has the same marks for ever: they are of the content.
+        return how.remember and _digest_of(path) not in how.record.marks
+
+    bad = {}
+    for result in hash_files((str(store.blob_path(digest)) for digest in order), workers, marked):
+        digest = _digest_of(result.path)
         report.bytes_hashed += result.size
-    # Told in the order of their names, whatever thread was first: the same store gives the same report.
-    for digest in sorted(hashed):
-        _judge_hash(digest, hashed[digest], content.findings)
-    return hashed
-
-
-def _judge_hash(digest: str, result: HashResult, findings: FindingList) -> None:
-    if result.error:
-        findings.add(
-            "STORE-READ-ERROR",
-            Severity.HIGH,
-            digest,
-            "not read to its end: {0}".format(result.error),
-            "Check the disk (its log and SMART values), then verify again.",
-        )
-    elif result.changed:
-        findings.add(
-            "STORE-CHANGED",
-            Severity.HIGH,
-            digest,
-            "the file changed while it was read",
-            "Find out what writes to the store, then verify again.",
-        )
-    elif result.digest != digest:
-        findings.add(
-            "STORE-DIGEST-MISMATCH",
-            Severity.CRITICAL,
-            digest,
-            "its {0} bytes hash to {1}".format(result.size, result.digest),
-            _REFETCH,
-        )
-
-
-def _hold_against_approvals(
-    content: StoreContent, approvals: Mapping[str, Approval], allow_absent: bool
-) -> set[str]:
-    """Record models that are not approved, are not the approved ones, or are missing; return the bad ones'
-    paths.
-    """
-    findings = content.findings
-    bad: set[str] = set()
-    seen: set[str] = set()
-    for model in content.models:
-        approval = approvals.get(model.name.key)
-        if model.name.key in seen:
-            bad.add(model.path)
-            findings.add(
-                "STORE-MANIFEST-INVALID",
-                Severity.HIGH,
-                model.path,
-                "another manifest's name differs only by case",
-                "Delete the one that is not approved.",
-            )
-        seen.add(model.name.key)
-        if approval is None:
-            bad.add(model.path)
-            findings.add(
-                "STORE-UNAPPROVED-MODEL",
-                Severity.CRITICAL,
-                model.name.full,
-                "no approval entry; its digest is {0}".format(model.digest),
-                "Have it approved, or remove it with ollama_model (state: absent).",
-            )
-            continue
-        difference = _difference(model, approval)
-        if difference:
-            bad.add(model.path)
-            findings.add("STORE-MANIFEST-MISMATCH", Severity.CRITICAL, model.name.full, difference, _REFETCH)
-    for key in sorted(set(approvals) - seen):
-        if not allow_absent:
-            findings.add(
-                "STORE-MODEL-ABSENT",
-                Severity.HIGH,
-                approvals[key].name.full,
-                "approved, but not in the store",
-                "Run ollama_model to fetch it, or set allow_absent.",
-            )
+        seen, status = blobs[digest], result.status
+        if status is not None and (status.st_dev, status.st_ino) != (seen.st_dev, seen.st_ino):
+            result = replace(result, changed=True)
+        if status is None or result.changed or result.digest != digest:
+            # Slim: of 100,000 stray files all may be bad.
+            bad[digest] = replace(result, status=None, marks=b"")
+        elif how.remember:
+            report.readings[digest] = Reading.of(status, began, _seal_of(sealed.get(digest), status))
+            if result.marks:
+                report.marks[digest] = result.marks
     return bad
 
 
-def _difference(model: StoredModel, approval: Approval) -> Optional[str]:
-    if model.manifest is not None:
-        return approval.difference(model.manifest)
-    if model.digest != approval.digest:
-        return "the manifest is {0}, approved is {1}".format(model.digest, approval.digest)
-    return None
+def _digest_of(path: AnyPath) -> str:
+    return digest_of_file(os.path.basename(path))
 
 
-def _hold_blobs_against_manifests(
-    store: ModelStore, content: StoreContent, hashed: Mapping[str, HashResult]
-) -> set[str]:
-    """Record missing blobs, wrong sizes and cloud stubs; return the paths of models that have any bad
-    blob.
+def _seal_of(measured: Optional[Measured], status: FileStatus) -> str:
+    """Return the kernel's digest of a file that was hashed, if it was measured for this very file."""
+    if measured is None or (measured.device, measured.inode) != (status.st_dev, status.st_ino):
+        return ""
+    return measured.digest
+
+
+def _measure(store: ModelStore, digests: list[str]) -> dict[str, Measured]:
+    """Return what the kernel measured of the sealed blobs, before they are read: from then on they cannot
+    change.
     """
-    findings = content.findings
-    bad: set[str] = set()
-    missing: set[str] = set()
-    sized: set[tuple[str, int]] = set()
-    for model in content.models:
-        if model.manifest is None:
-            bad.add(model.path)
-            continue
-        for digest, blob in model.manifest.blobs.items():
-            result = hashed.get(digest)
-            if result is None:
-                bad.add(model.path)
-                if digest not in missing:
-                    missing.add(digest)
-                    findings.add(
-                        "STORE-BLOB-MISSING",
-                        Severity.HIGH,
-                        digest,
-                        "the {0} of {1} is not there".format(blob.kind, model.name.short),
-                        _REFETCH,
-                    )
-                continue
-            if result.digest != digest or result.changed or result.error:
-                bad.add(model.path)
-            status = content.blobs[digest]
-            if status.st_size != blob.size:
-                bad.add(model.path)
-                if (digest, blob.size) not in sized:
-                    sized.add((digest, blob.size))
-                    findings.add(
-                        "STORE-SIZE-MISMATCH",
-                        Severity.CRITICAL,
-                        digest,
-                        "the {0} of {1} has {2} bytes, declared are {3}".format(
-                            blob.kind, model.name.short, status.st_size, blob.size
-                        ),
-                        _REFETCH,
-                    )
-        if _judge_config(store, model.name.full, model.manifest, findings):
-            bad.add(model.path)
-    return bad
+    found = ((digest, measure_file(store.blob_path(digest))) for digest in digests)
+    return {digest: measured for digest, measured in found if measured and measured.digest}
 
 
-def _judge_config(store: ModelStore, subject: str, manifest: Manifest, findings: FindingList) -> bool:
-    """Record a cloud stub, an unreadable config, or a model without weights; return whether there was one."""
-    try:
-        config = read_plain(store.blob_path(manifest.config.digest), CONFIG_MAX_BYTES)
-        refusal = cloud_stub(config, subject)
-    except FindingError as error:
-        refusal = error
-    except (OSError, UnsafeFileError):
-        # A missing or strange config blob has its own finding already.
-        return True
-    if refusal is not None:
-        findings.append(refusal.finding)
-        return True
-    if not manifest.has_weights:
-        findings.add(
-            "STORE-MANIFEST-INVALID",
-            Severity.MEDIUM,
-            subject,
-            "no layer holds weights",
-            "Remove it: such a model answers nothing on this host.",
-        )
-        return True
-    return False
+def recorded(known: StoreRecord, store: ModelStore, report: VerifyReport) -> StoreRecord:
+    """Return the record after a full verification: readings of what was right, and no others.
 
-
-def _find_unreferenced(content: StoreContent, approvals: Mapping[str, Approval]) -> None:
-    referenced = {digest for model in content.models if model.manifest for digest in model.manifest.blobs}
-    approved = {digest for approval in approvals.values() for digest in approval.blobs}
-    for digest in sorted(set(content.blobs) - referenced):
-        known = digest in approved
-        content.findings.add(
-            "STORE-UNREFERENCED-BLOB",
-            Severity.LOW if known else Severity.MEDIUM,
-            digest,
-            "{0} bytes that no manifest in the store names".format(content.blobs[digest].st_size),
-            "Run ollama_model again: it belongs to an approved model." if known else "Delete the file.",
-        )
-
-
-_CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    (
-        "store-blobs-verified",
-        (
-            "STORE-DIGEST-MISMATCH",
-            "STORE-SIZE-MISMATCH",
-            "STORE-BLOB-MISSING",
-            "STORE-READ-ERROR",
-            "STORE-CHANGED",
-        ),
-    ),
-    (
-        "store-models-approved",
-        (
-            "STORE-UNAPPROVED-MODEL",
-            "STORE-MANIFEST-MISMATCH",
-            "STORE-MANIFEST-INVALID",
-            "STORE-MANIFEST-V2",
-            "STORE-MODEL-ABSENT",
-        ),
-    ),
-    ("store-no-cloud-stub", ("STORE-CLOUD-STUB",)),
-    ("store-permissions", ("STORE-MODE", "STORE-OWNER", "STORE-HARDLINK")),
-    (
-        "store-no-unexpected-files",
-        (
-            "STORE-UNEXPECTED-FILE",
-            "STORE-SYMLINK",
-            "STORE-PARTIAL",
-            "STORE-UNREFERENCED-BLOB",
-            "STORE-MANIFEST-V2",
-        ),
-    ),
-)
-
-
-def _checks(findings: FindingList, present: bool, evidence: str) -> list[Check]:
-    checks = [check("store-present", present, evidence)]
-    bad = FindingList()
-    for finding in findings.items():
-        if finding.severity.rank >= Severity.MEDIUM.rank:
-            bad.append(finding)
-    for check_id, codes in _CHECKS:
-        count = bad.count(*codes)
-        # Without a store nothing was seen, and what was not seen is never a pass.
-        checks.append(
-            check(
-                check_id,
-                None if not present else count == 0,
-                evidence if not count else "{0} findings".format(count),
-            )
-        )
-    return checks
+    Marks stay while the blob is there, right or wrong: they say later where it differs.
+    """
+    marks = {digest: marks for digest, marks in known.marks.items() if digest in report.content.blobs}
+    marks.update(report.marks)
+    return StoreRecord(str(store.root), dict(report.readings), marks, dict(report.inspected))

@@ -2,7 +2,7 @@
 # Copyright: (c) 2026, Rampart contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Have an approved model in the store, fetched pinned and published by copy and hash."""
+"""Have an approved model in the store, brought pinned and published by copy and hash."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ module: ollama_model
 short_description: Have an approved model in an Ollama store
 version_added: 0.1.0
 description:
-  - Fetches a model whose manifest and blobs are pinned by an approval entry, and publishes it into a store in
-    Ollama's own format.
-  - The fetch is done by a short-lived container without network, capabilities or secrets, which reaches the
-    source through the Unix socket of a filtering proxy. It is not trusted. After its end the files are copied
-    into inodes that only root can write, those copies are hashed, and only then renamed into the store, the
-    manifest last.
+  - Brings a model whose manifest and blobs are pinned by an approval entry into quarantine, from a registry, a
+    bundle or a directory, and publishes it into a store in Ollama's own format.
+  - The fetch from a registry is done by a short-lived container without network, capabilities or secrets, which
+    reaches the source through the Unix socket of a filtering proxy. Large blobs come in several ranges at once. It
+    is not trusted.
+  - When the files are in quarantine, whatever brought them there is gone. They are copied into inodes that only
+    root can write, those copies are hashed, and only then renamed into the store, the manifest last.
   - On any failure the store is as it was. A cut download is continued by the next run.
+  - While a download of more than 64 MiB runs, the controller shows how far it is, every 10 seconds. See
+    O(progress).
 extends_documentation_fragment:
   - rampart.ollama.attributes
 options:
@@ -38,6 +41,23 @@ options:
         for O(state=present).
       - Of the entry, C(reference), C(digest) and C(blobs) are used.
     type: dict
+  source:
+    description:
+      - Where the bytes come from.
+      - V(registry) is the registry that O(name) says, through the fetcher and the filtering proxy.
+      - V(bundle) is a file that M(rampart.ollama.ollama_model_bundle) made, on the host.
+      - V(file) is a directory in Ollama's store format on the host, such as an offline copy or the store of
+        another Ollama. Of it, the approved manifest and blobs are taken.
+      - Each needs the approval entry, and O(name) has to be of an allowed source, wherever the bytes come from. For
+        V(bundle) and V(file) the entry has to name its origin in C(source) as well.
+    type: str
+    version_added: 0.2.0
+    choices: [registry, bundle, file]
+    default: registry
+  src:
+    description: The bundle or the directory on the host. Required for O(source=bundle) and O(source=file).
+    type: path
+    version_added: 0.2.0
   store:
     description: The store's directory.
     type: path
@@ -81,6 +101,64 @@ options:
     description: How many seconds the whole fetch may take.
     type: int
     default: 3600
+  connections:
+    description: Over how many connections, 1 to 16, a large blob is fetched at once, and how many small ones.
+    type: int
+    version_added: 0.2.0
+    default: 4
+  split_from:
+    description: From which size on, in bytes, a blob is fetched in several ranges at once.
+    type: int
+    version_added: 0.2.0
+    default: 67108864
+  progress:
+    description:
+      - Whether the controller shows how far a long download is. For that it runs the module as a job on the host and
+        asks for it, as with C(async); result and failures are the same.
+      - In check mode, for less than 64 MiB, for other sources than a registry, with C(async) of your own, and where
+        a job cannot be started, the module is run in one go.
+    type: bool
+    version_added: 0.2.0
+    default: true
+  record:
+    description:
+      - The record of M(rampart.ollama.ollama_model_verify). With it, marks of the published blobs are kept there, so
+        that a later difference can be located.
+    type: path
+    version_added: 0.2.0
+  policy:
+    description:
+      - What the layers of a delivered model are judged by before it is published; keys that are not given keep their
+        default. C(docs/gguf.md) lists them.
+      - A finding of medium severity or more refuses the model.
+    type: dict
+    default: {}
+  scan:
+    description:
+      - The ClamAV daemon that scans the delivered files before they are published. Without it nothing is scanned.
+      - A scanner that does not answer, or did not read everything, refuses the model.
+    type: dict
+    suboptions:
+      socket:
+        description: The daemon's Unix socket.
+        type: path
+        default: /run/clamav/clamd.ctl
+      config:
+        description: The daemon's configuration.
+        type: path
+        default: /etc/clamav/clamd.conf
+      scratch:
+        description: Where copies of parts of large files lie while they are scanned.
+        type: path
+        default: /var/tmp
+      max_signature_age:
+        description: Days after which signatures are too old.
+        type: int
+        default: 7
+      allow_undated:
+        description: Whether signatures without a date (local ones only) are accepted.
+        type: bool
+        default: false
   workers:
     description: How many threads hash at once; V(0) means one for each processor core.
     type: int
@@ -94,6 +172,8 @@ options:
     type: int
     default: 0
 seealso:
+  - module: rampart.ollama.ollama_model_bundle
+  - module: rampart.ollama.ollama_model_fetch_info
   - module: rampart.ollama.ollama_model_verify
 author:
   - Rampart contributors (@rampart)
@@ -109,6 +189,15 @@ EXAMPLES = r"""
     store: /srv/rampart/store
     quarantine: /srv/rampart/quarantine
     fetcher_image: "{{ images_lock.images.fetcher.id }}"
+
+- name: Have it on a host without a way out
+  rampart.ollama.ollama_model:
+    name: mistral:7b-instruct-v0.3-q4_K_M
+    approval: "{{ model_store_approvals | first }}"
+    store: /srv/rampart/store
+    quarantine: /srv/rampart/quarantine
+    source: bundle
+    src: /media/usb/mistral.rampart.tar
 
 - name: Take a model out of service
   rampart.ollama.ollama_model:
@@ -128,14 +217,19 @@ model:
     size: 98363007
     blobs: 4
 fetched:
-  description: The digests that were fetched, or would be in check mode.
+  description: The digests that were brought from the source, or would be in check mode.
   returned: success and O(state=present)
   type: list
   elements: str
   sample: ["sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"]
+source_needed:
+  description: Whether anything, be it the manifest alone, had to be brought from the source, or would have to be.
+  returned: success and O(state=present)
+  type: bool
+  sample: true
 transfer:
   description: What the fetcher says it received (bytes, blobs, and how often it was cut).
-  returned: success and something was fetched
+  returned: success and something was fetched from a registry
   type: dict
   sample: {bytes: 98363007, blobs: 4, cuts: 0}
 removed:
@@ -144,8 +238,15 @@ removed:
   type: list
   elements: str
   sample: []
+scanned:
+  description: What the scanner read before publishing, as M(rampart.ollama.ollama_model_scan) returns it.
+  returned: success, O(scan) was given, and something was fetched
+  type: dict
+  sample:
+    verdict: passed
+    counts: {infected: 0, error: 0, partial: 0, clean: 4}
 findings:
-  description: On failure, the one finding that says why; empty otherwise.
+  description: On failure, the one finding that says why; else what the model's layers show that is worth knowing.
   returned: always
   type: list
   elements: dict
@@ -153,26 +254,32 @@ findings:
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rampart.ollama.plugins.module_utils import acquire
+from ansible_collections.rampart.ollama.plugins.module_utils import acquire, sources
 from ansible_collections.rampart.ollama.plugins.module_utils.approval import Approval, approval_for
 from ansible_collections.rampart.ollama.plugins.module_utils.engine import Engine
 from ansible_collections.rampart.ollama.plugins.module_utils.fetch_container import FetcherSettings
-from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError, as_dicts
+from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError, as_dicts, refuse
 from ansible_collections.rampart.ollama.plugins.module_utils.names import (
     ModelName,
     parse_name,
     require_source,
 )
+from ansible_collections.rampart.ollama.plugins.module_utils.scan_engine import ScanSettings
+from ansible_collections.rampart.ollama.plugins.module_utils.screen import Screening
 from ansible_collections.rampart.ollama.plugins.module_utils.store import ModelStore
 
+# Each is a thread, a TLS session and a connection of the proxy's.
+CONNECTIONS_MAX = 16
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str", "required": True},
     "approval": {"type": "dict"},
+    "source": {"type": "str", "choices": ["registry", "bundle", "file"], "default": "registry"},
+    "src": {"type": "path"},
     "store": {"type": "path", "required": True},
     "quarantine": {"type": "path"},
     "fetcher_image": {"type": "str"},
@@ -187,6 +294,21 @@ ARGUMENTS = {
         "default": ["dd20bb891979d25aebc8bec07b2b3bbc.r2.cloudflarestorage.com"],
     },
     "timeout": {"type": "int", "default": 3600},
+    "connections": {"type": "int", "default": 4},
+    "split_from": {"type": "int", "default": 67108864},
+    "progress": {"type": "bool", "default": True},
+    "record": {"type": "path"},
+    "policy": {"type": "dict", "default": {}},
+    "scan": {
+        "type": "dict",
+        "options": {
+            "socket": {"type": "path", "default": "/run/clamav/clamd.ctl"},
+            "config": {"type": "path", "default": "/etc/clamav/clamd.conf"},
+            "scratch": {"type": "path", "default": "/var/tmp"},  # noqa: S108 - nameless files only
+            "max_signature_age": {"type": "int", "default": 7},
+            "allow_undated": {"type": "bool", "default": False},
+        },
+    },
     "workers": {"type": "int", "default": 0},
     "owner_uid": {"type": "int", "default": 0},
     "owner_gid": {"type": "int", "default": 0},
@@ -198,28 +320,84 @@ def have(module: AnsibleModule, store: ModelStore, name: ModelName) -> dict[str,
     asked = module.params
     require_source(name, asked["allowed_sources"])
     approval = approval_for(name, asked["approval"])
+    require_origin(approval, asked)
     quarantine = Path(asked["quarantine"])
+    source = source_of(asked)
     counts: dict[str, Any] = {}
+    screening = Screening(store, approval.name.full, asked["policy"], scan_settings(asked["scan"]))
     if module.check_mode:
         todo = acquire.plan(store, approval, asked["workers"])
-        acquire.require_space(store, quarantine, todo)
+        acquire.require_space(store, quarantine, todo, source.part(quarantine, approval))
     else:
-        settings = FetcherSettings(
-            image=asked["fetcher_image"] or "",
-            uid=asked["fetcher_uid"],
-            egress_socket=Path(asked["egress_socket"]),
-            ca_bundle=Path(asked["ca_bundle"]) if asked["ca_bundle"] else None,
-            timeout=float(asked["timeout"]),
-        )
-        engine = Engine(asked["docker_socket"])
-        hosts = tuple(asked["redirect_hosts"])
-        todo, counts = acquire.present(store, quarantine, engine, settings, hosts, approval, asked["workers"])
-    result = {"changed": todo.changed, "model": describe(approval), "fetched": sorted(todo.fetch)}
+        record = Path(asked["record"]) if asked["record"] else None
+        todo, counts = acquire.present(store, quarantine, source, approval, asked["workers"], record, screening)
+    result = {
+        "changed": todo.changed,
+        "model": describe(approval),
+        "fetched": sorted(todo.fetch),
+        "source_needed": todo.needs_source,
+        "findings": as_dicts(screening.findings),
+    }
     if counts:
         result["transfer"] = counts
+    if screening.scanned is not None:
+        result["scanned"] = screening.scanned.as_result()
     if module._diff:
         result["diff"] = todo.as_diff()
     return result
+
+
+def scan_settings(asked: Optional[dict[str, Any]]) -> Optional[ScanSettings]:
+    """Return the scanner that is to be asked, if any. Raises FindingError (SCAN-SETTINGS-INVALID)."""
+    if asked is None:
+        return None
+    return ScanSettings(
+        socket=asked["socket"],
+        config=asked["config"],
+        scratch=asked["scratch"],
+        max_age_days=asked["max_signature_age"],
+        allow_undated=asked["allow_undated"],
+    )
+
+
+def require_origin(approval: Approval, asked: dict[str, Any]) -> None:
+    """Refuse bytes that are carried in when the approval does not say where they came from."""
+    if asked["source"] != "registry" and not asked["approval"].get("source"):
+        raise refuse(
+            "APPROVAL-INCOMPLETE",
+            approval.name.full,
+            "the entry names no source, and a {0} does not show where it came from".format(asked["source"]),
+            "Complete the entry in models_registry.yaml (source: where the bytes were fetched), then run again.",
+        )
+
+
+def source_of(asked: dict[str, Any]) -> sources.Source:
+    """Return the source that the arguments name. Raises FindingError (FETCH-JOB) for figures that will not do."""
+    if asked["source"] == "bundle":
+        return sources.Bundle(Path(asked["src"]))
+    if asked["source"] == "file":
+        return sources.Directory(Path(asked["src"]))
+    if not 1 <= asked["connections"] <= CONNECTIONS_MAX or asked["split_from"] < 0:
+        raise refuse(
+            "FETCH-JOB",
+            asked["name"],
+            "connections is {0}, split_from is {1}".format(asked["connections"], asked["split_from"]),
+            "Give 1 to {0} connections, and a size that is not negative.".format(CONNECTIONS_MAX),
+        )
+    settings = FetcherSettings(
+        image=asked["fetcher_image"] or "",
+        uid=asked["fetcher_uid"],
+        egress_socket=Path(asked["egress_socket"]),
+        ca_bundle=Path(asked["ca_bundle"]) if asked["ca_bundle"] else None,
+        timeout=float(asked["timeout"]),
+    )
+    return sources.Registry(
+        Engine(asked["docker_socket"]),
+        settings,
+        tuple(asked["redirect_hosts"]),
+        connections=asked["connections"],
+        split_from=asked["split_from"],
+    )
 
 
 def describe(approval: Approval) -> dict[str, Any]:
@@ -249,7 +427,11 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec=ARGUMENTS,
         supports_check_mode=True,
-        required_if=[("state", "present", ("quarantine",))],
+        required_if=[
+            ("state", "present", ("quarantine",)),
+            ("source", "bundle", ("src",)),
+            ("source", "file", ("src",)),
+        ],
     )
     asked = module.params
     store = ModelStore(asked["store"], asked["owner_uid"], asked["owner_gid"])
@@ -258,7 +440,7 @@ def main() -> None:
         result = have(module, store, name) if asked["state"] == "present" else have_not(module, store, name)
     except FindingError as error:
         module.fail_json(msg=str(error), findings=as_dicts([error.finding]))
-    module.exit_json(findings=[], **result)
+    module.exit_json(**{"findings": [], **result})
 
 
 if __name__ == "__main__":

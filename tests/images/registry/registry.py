@@ -15,6 +15,7 @@ import hashlib
 import hmac
 import http.server
 import json
+import random
 import re
 import secrets
 import socket
@@ -24,16 +25,16 @@ import sys
 import threading
 import time
 import urllib.parse
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from faults import Fault, load_faults
+from faults import CONTROL, Fault, Faults, HangUpError, load_faults, lying_body, lying_manifest
 
 STORE = Path("/srv/registry")
 CERTIFICATE, KEY = Path("/srv/internet/tls.pem"), Path("/srv/internet/tls.key")
 LOG = Path("/var/log/registry.jsonl")
-CHUNK = 64 * 1024
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 MANIFEST_PATH = re.compile(rf"/v2/({NAME})/({NAME})/manifests/({NAME})")
 BLOB_PATH = re.compile(rf"/v2/({NAME})/({NAME})/blobs/(sha256:[0-9a-f]{{64}})")
@@ -49,7 +50,10 @@ class Site:
     cdn_name: str
     store: Path = STORE
     log: Path = LOG
+    control: Path = CONTROL
     signing_key: bytes = field(default_factory=lambda: secrets.token_bytes(32))
+    _spent: Counter[tuple[int, str, str]] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def sign(self, digest: str) -> str:
         """Signature of a blob's URL on the CDN: without it nothing is served there."""
@@ -65,6 +69,12 @@ class Site:
     def blob_file(self, digest: str) -> Path:
         """File of a blob."""
         return self.store / "blobs" / digest.replace(":", "-")
+
+    def spend(self, faults: Faults, name: str, thing: str, fault: Fault) -> Fault:
+        """The fault for this request: none when it has been met `times` times on this name since it was set."""
+        with self._lock:
+            self._spent[(faults.stamp, name, thing)] += 1
+            return Fault() if fault.times and self._spent[(faults.stamp, name, thing)] > fault.times else fault
 
 
 def parse_range(header: str | None, size: int) -> tuple[int, int] | None:
@@ -147,10 +157,18 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._refuse(421, "MISDIRECTED")
             return
         try:
-            faults = load_faults()
+            faults = load_faults(self.site.control)
         except (ValueError, TypeError) as error:
             self._refuse(500, f"control file: {error}")
             return
+        try:
+            self._route(faults)
+        except HangUpError:
+            self._hang_up()
+        except OSError:
+            self.close_connection = True  # The client went away.
+
+    def _route(self, faults: Faults) -> None:
         url = urllib.parse.urlsplit(self.path)
         if self.sni == self.site.cdn_name:
             match = CDN_PATH.fullmatch(url.path)
@@ -161,13 +179,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if not hmac.compare_digest(signature.encode(), self.site.sign(match[1]).encode()):
                 self._refuse(403, "SignatureDoesNotMatch")
                 return
-            self._send_blob(f"sha256:{match[1]}", faults.for_blob(f"sha256:{match[1]}"))
+            digest = f"sha256:{match[1]}"
+            self._send_blob(digest, self.site.spend(faults, self.sni, digest, faults.for_blob(digest)))
         elif match := MANIFEST_PATH.fullmatch(url.path):
-            self._send_manifest(match, faults.for_manifest(f"{match[1]}/{match[2]}:{match[3]}"))
+            reference = f"{match[1]}/{match[2]}:{match[3]}"
+            fault = self.site.spend(faults, self.sni, reference, faults.for_manifest(reference))
+            self._send_manifest(match, fault)
         elif match := BLOB_PATH.fullmatch(url.path):
-            self._redirect(match[3], faults.for_blob(match[3]))
+            self._redirect(match[3], self.site.spend(faults, self.sni, match[3], faults.for_blob(match[3])))
         else:
             self._refuse(404, "NOT_FOUND")
+
+    def _head(self, status: int, fault: Fault, **headers: object) -> None:
+        """Send an answer's head, line by line when it shall be slow."""
+        self._note(status, fault.kind)
+        self.send_response(status)
+        if fault.kind == "slowhead":
+            self.flush_headers()
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), str(value))
+            if fault.kind == "slowhead":
+                time.sleep(fault.seconds)
+                self.flush_headers()
+        self.end_headers()
 
     def _send_manifest(self, match: re.Match[str], fault: Fault) -> None:
         """A manifest as Ollama's registry sends it: text/plain, length unknown beforehand."""
@@ -178,25 +212,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.command == "HEAD" or not file.is_file():
             self._refuse(404, "MANIFEST_UNKNOWN")
             return
-        body = file.read_bytes()
-        if fault.kind == "lie":
-            body = body[:-2] + b" " + body[-2:]
-        if fault.kind == "redirect":
-            self._send_location(fault.location, fault.kind)
+        if fault.kind in ("redirect", "loop"):
+            self._send_location(fault.location or self.path, fault)
             return
-        self._note(200, fault.kind)
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; charset=utf-8")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.end_headers()
+        body = lying_manifest(file.read_bytes(), fault)
+        self._head(200, fault, Content_Type="text/plain; charset=utf-8", Transfer_Encoding="chunked")
         if fault.kind == "slow":
             time.sleep(fault.seconds)
-        if fault.kind == "cut":
-            self.wfile.write(f"{len(body):x}\r\n".encode() + body[: fault.bytes])
-            self._hang_up()
-            return
-        if fault.kind == "size":
-            body += b" " * fault.bytes
+        while fault.kind == "endless":
+            self.wfile.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
+        if fault.kind in ("cut", "randomcut"):
+            after = fault.bytes if fault.kind == "cut" else random.randint(0, fault.bytes)
+            self.wfile.write(f"{len(body):x}\r\n".encode() + body[:after])
+            raise HangUpError
         self.wfile.write(f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n")
 
     def _redirect(self, digest: str, fault: Fault) -> None:
@@ -204,17 +232,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._refuse(fault.status, "FAULT")
         elif not self.site.blob_file(digest).is_file():
             self._refuse(404, "BLOB_UNKNOWN")
-        elif fault.kind == "redirect":
-            self._send_location(fault.location, fault.kind)
+        elif fault.kind in ("redirect", "loop"):
+            self._send_location(fault.location or self.path, fault)
         else:
-            self._send_location(self.site.cdn_url(digest), fault.kind)
+            self._send_location(self.site.cdn_url(digest), fault)
 
-    def _send_location(self, location: str, fault: str) -> None:
-        self._note(307, fault)
-        self.send_response(307)
-        self.send_header("Location", location)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
+    def _send_location(self, location: str, fault: Fault) -> None:
+        self._head(307, fault, Location=location, Content_Length=0)
 
     def _send_blob(self, digest: str, fault: Fault) -> None:
         file = self.site.blob_file(digest)
@@ -222,48 +246,39 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self._refuse(404, "NoSuchKey")
             return
         size = file.stat().st_size
-        span = parse_range(self.headers.get("Range"), size + (fault.bytes if fault.kind == "size" else 0))
+        total = {"size": size + fault.bytes, "short": min(size, fault.bytes)}.get(fault.kind, size)
+        partial = self.headers.get("Range") is not None and fault.kind not in ("norange", "gzip")
+        span = parse_range(self.headers.get("Range") if partial else None, total)
         if span is None:
             self._refuse(416, "InvalidRange")
             return
         start, end = span
-        partial = self.headers.get("Range") is not None
-        self._note(206 if partial else 200, fault.kind)
-        self.send_response(206 if partial else 200)
-        self.send_header("Content-Type", "application/octet-stream")
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(end - start))
+        if fault.kind == "wrongrange" and partial:
+            start = min(start + 1, end - 1)
+        if fault.kind == "longrange" and partial:
+            end = min(end + fault.bytes, total)
+        headers: dict[str, object] = {"Content_Type": "application/octet-stream"}
+        if fault.kind != "norange":
+            headers["Accept_Ranges"] = "bytes"
         if partial:
-            total = size + (fault.bytes if fault.kind == "size" else 0)
-            self.send_header("Content-Range", f"bytes {start}-{end - 1}/{total}")
-        self.end_headers()
+            headers["Content_Range"] = f"bytes {start}-{end - 1}/{total}"
+        if fault.kind == "gzip":
+            headers["Content_Encoding"] = "gzip"
+        if fault.kind in ("gzip", "endless"):
+            headers["Connection"] = "close"
+            self.close_connection = True
+        else:
+            headers["Content_Length"] = end - start
+        self._head(206 if partial else 200, fault, **headers)
         if self.command == "HEAD":
             return
-        try:
-            self._write_body(file, start, end, size, fault)
-        except OSError:
-            self.close_connection = True  # The client went away.
-
-    def _write_body(self, file: Path, start: int, end: int, size: int, fault: Fault) -> None:
-        """Bytes start..end of a file, with the fault applied; what lies beyond the file's end is zeros."""
-        flipped = size // 2
-        position = start
-        with file.open("rb") as source:
-            source.seek(start)
-            while position < end:
-                data = bytearray(source.read(min(CHUNK, end - position)))
-                if not data:
-                    data = bytearray(min(CHUNK, end - position))
-                if fault.kind == "lie" and position <= flipped < position + len(data):
-                    data[flipped - position] ^= 0x01
-                if fault.kind == "slow":
-                    time.sleep(fault.seconds)
-                if fault.kind == "cut" and position - start + len(data) >= fault.bytes:
-                    self.wfile.write(data[: fault.bytes - (position - start)])
-                    self._hang_up()
-                    return
+        with file.open("rb", buffering=0) as source:
+            if fault.kind == "ok":
+                # What an honest registry sends is also measured against: without copies.
+                self.connection.sendfile(source, start, end - start)
+                return
+            for data in lying_body(source, start, end, size, fault):
                 self.wfile.write(data)
-                position += len(data)
 
     def _hang_up(self) -> None:
         """End the connection in the middle of an answer."""

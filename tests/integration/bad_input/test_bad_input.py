@@ -13,13 +13,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from playbook_runs import PHASES, ROOT, Run, fingerprint, on
 
 HOST = "d13"
 STORE = "/srv/rampart/store"
+APPROVED: list[dict[str, Any]] = yaml.safe_load((ROOT / "inventories/demo/models_registry.yaml").read_text())["models"]
 WAYS_OUT = 'docker ps --all --format "{{.Names}}" | grep -E "rampart-(egress|fetcher)" || true'
 
 
@@ -91,6 +95,8 @@ class TestFetch:
             (("size", "--bytes", "4096"), "FETCH-TOO-LARGE"),
             (("status", "--status", "503"), "FETCH-UNREACHABLE"),
             (("redirect", "--location", "https://elsewhere.example.org/blob"), "FETCH-REDIRECT-REFUSED"),
+            (("endless",), "FETCH-TOO-LARGE"),
+            (("loop",), "FETCH-REDIRECT-REFUSED"),
         ],
     )
     def test_a_registry_that_misbehaves_gets_nothing_into_the_store(
@@ -112,6 +118,21 @@ class TestFetch:
         assert content() == ""
         assert on(HOST, WAYS_OUT) == ""
 
+    @pytest.mark.row("S5")
+    def test_what_the_scanner_names_is_not_published(self) -> None:
+        weights = max(
+            (blob for entry in APPROVED for blob in entry["blobs"]), key=lambda blob: int(blob["size"])
+        )
+        signature = f"{weights['digest'][7:]}:{weights['size']}:Rampart.Test.Weights:73"
+        file = "/var/lib/clamav/refused.hsb"
+        reload = "systemctl restart clamav-daemon && sleep 2"
+        with host_fault(f'echo "{signature}" > {file} && {reload}', f"rm {file} && {reload}"):
+            run = phase(2)
+        assert_refused(run, "SCAN-INFECTED")
+        assert content() == ""
+        # Kept for a person to look at; the next run brings the model anew.
+        assert ".refused" in on(HOST, "ls /srv/rampart/quarantine")
+
     @pytest.mark.row("S2")
     def test_a_full_disk_is_seen_before_anything_is_fetched(self) -> None:
         quarantine = "/srv/rampart/quarantine"
@@ -121,6 +142,38 @@ class TestFetch:
         assert_refused(run, "DISK-FULL")
         assert content() == ""
         assert on(HOST, WAYS_OUT) == ""
+
+
+@pytest.fixture
+def revoked(tmp_path: Path) -> Iterator[Path]:
+    """An approvals file that revokes the model it approves. At the end the host has forgotten it, and serves again."""
+    file = tmp_path / "models_registry.yaml"
+    revocation = {
+        "digest": APPROVED[0]["digest"],
+        "reason": "a test",
+        "revoked_date": "2026-11-24",
+        "revoked_by": "lab@example.org",
+    }
+    file.write_text(yaml.safe_dump({"models": APPROVED, "revocations": [revocation]}, sort_keys=False))
+    yield file
+    on(HOST, "rm -f /var/lib/rampart/revocations.json")
+    for number in (2, 3):
+        run = phase(number)
+        assert run.status == 0, run.output[-3000:]
+
+
+@pytest.mark.row("S6")
+def test_a_revoked_model_leaves_the_host_and_stays_away(revoked: Path) -> None:
+    ask = "curl -s --unix-socket /run/rampart/ollama/ollama.sock http://localhost/api/tags"
+    assert "smollm2" in on(HOST, ask)
+    run = phase(2, "--extra-vars", f"model_store_approvals_file={revoked}")
+    assert_refused(run, "APPROVAL-REVOKED")
+    assert content() == ""
+    assert "smollm2" not in on(HOST, f"for n in 1 2 3 4 5 6 7 8 9; do {ask} && break; sleep 1; done")
+    # The file says nothing of it any more; the host remembers, and nothing is fetched.
+    again = phase(2)
+    assert_refused(again, "APPROVAL-REVOKED")
+    assert content() == ""
 
 
 @pytest.mark.row("S6")

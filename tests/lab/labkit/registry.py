@@ -14,7 +14,27 @@ from labkit.run import Docker
 
 CONTROL = "/run/registry/control.json"
 REQUESTS = "/var/log/registry.jsonl"
-KINDS = ("ok", "lie", "size", "cut", "slow", "status", "redirect")
+KINDS = (
+    "ok",
+    "lie",
+    "size",
+    "short",
+    "endless",
+    "gzip",
+    "cut",
+    "randomcut",
+    "slow",
+    "slowhead",
+    "norange",
+    "wrongrange",
+    "longrange",
+    "status",
+    "redirect",
+    "loop",
+    "names",
+    "duplicate",
+    "huge",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     target = parser.add_mutually_exclusive_group()
     target.add_argument("--blob", help="only this blob, sha256:<hex>")
     target.add_argument("--manifest", help="only this manifest, <namespace>/<model>:<tag>")
-    parser.add_argument("--bytes", type=int, help="cut: after so many; size: so many too many")
-    parser.add_argument("--seconds", type=float, help="slow: pause before each 64 KiB")
+    parser.add_argument("--bytes", type=int, help="cut: after so many; size: so many too many; short, huge: so many")
+    parser.add_argument("--seconds", type=float, help="slow: pause before each 64 KiB; slowhead: before each line")
+    parser.add_argument("--times", type=int, help="only the first so many requests for a thing; 0: all")
     parser.add_argument("--status", type=int, help="status: 400 to 599")
     parser.add_argument("--location", help="redirect: where to")
     parser.add_argument("--clear", action="store_true", help="requests: forget them after printing")
@@ -33,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def fault_from(arguments: argparse.Namespace) -> dict[str, Any]:
     """The fault that the arguments describe, as the registry's control file has it. Raises LAB-USAGE."""
     fault: dict[str, Any] = {"kind": arguments.kind}
-    for name in ("bytes", "seconds", "status", "location"):
+    for name in ("bytes", "seconds", "status", "location", "times"):
         value = getattr(arguments, name)
         if value is not None:
             fault[name] = value
@@ -41,8 +62,8 @@ def fault_from(arguments: argparse.Namespace) -> dict[str, Any]:
         raise LabError("LAB-USAGE", "redirect needs --location URL. Give one.")
     if not 400 <= fault.get("status", 503) <= 599:
         raise LabError("LAB-USAGE", "--status is 400 to 599. Give such a number.")
-    if fault.get("bytes", 0) < 0 or fault.get("seconds", 0) < 0:
-        raise LabError("LAB-USAGE", "--bytes and --seconds are not negative. Give such a number.")
+    if any(fault.get(name, 0) < 0 for name in ("bytes", "seconds", "times")):
+        raise LabError("LAB-USAGE", "--bytes, --seconds and --times are not negative. Give such a number.")
     return fault
 
 

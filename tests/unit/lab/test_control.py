@@ -26,6 +26,8 @@ def parse(*words: str) -> argparse.Namespace:
         ["cut", "--bytes", "10"],
         ["size", "--bytes", "3"],
         ["slow", "--seconds", "0.5"],
+        ["endless"],
+        ["status", "--times", "2"],
         ["status", "--status", "500"],
         ["redirect", "--location", "https://evil.example/"],
     ],
@@ -38,7 +40,14 @@ def test_every_fault_is_understood_by_the_registry(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["redirect"], ["status", "--status", "200"], ["cut", "--bytes", "-1"], ["slow", "--seconds", "-1"]]
+    "words",
+    [
+        ["redirect"],
+        ["status", "--status", "200"],
+        ["cut", "--bytes", "-1"],
+        ["slow", "--seconds", "-1"],
+        ["lie", "--times", "-1"],
+    ],
 )
 def test_a_senseless_fault_is_refused(words: list[str]) -> None:
     with pytest.raises(LabError, match="LAB-USAGE"):

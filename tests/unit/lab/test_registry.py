@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
@@ -47,29 +48,31 @@ class Client:
         self.port, self.control, self.site = port, control, site
         self.context = ssl.create_default_context(cafile=str(ca))
 
-    def __call__(self, name: str, path: str, method: str = "GET", **headers: str) -> Answer:
+    def __call__(
+        self, name: str, path: str, method: str = "GET", limit: int | None = None, **headers: str
+    ) -> Answer:
         raw = socket.create_connection(("127.0.0.1", self.port), timeout=10)
         connection = http.client.HTTPConnection(name)
         connection.sock = self.context.wrap_socket(raw, server_hostname=name)
         connection.request(method, path, headers={"Host": name, **headers})
         response = connection.getresponse()
         try:
-            body, broken = response.read(), False
+            body, broken = response.read(limit), False
         except http.client.IncompleteRead as error:
             body, broken = error.partial, True
         connection.close()
         return Answer(response.status, {key.lower(): value for key, value in response.getheaders()}, body, broken)
 
-    def manifest(self, method: str = "GET") -> Answer:
-        return self(self.site.registry_name, MANIFEST_PATH, method)
+    def manifest(self, method: str = "GET", limit: int | None = None) -> Answer:
+        return self(self.site.registry_name, MANIFEST_PATH, method, limit)
 
     def redirect(self, digest: str = DIGEST, method: str = "GET") -> Answer:
         return self(self.site.registry_name, f"/v2/library/tiny/blobs/{digest}", method)
 
-    def blob(self, **headers: str) -> Answer:
+    def blob(self, limit: int | None = None, **headers: str) -> Answer:
         url = urllib.parse.urlsplit(self.redirect().headers["location"])
         assert url.hostname == self.site.cdn_name
-        return self(self.site.cdn_name, f"{url.path}?{url.query}", **headers)
+        return self(self.site.cdn_name, f"{url.path}?{url.query}", limit=limit, **headers)
 
     def misbehave(self, **document: Any) -> None:
         self.control.write_text(json.dumps(document), encoding="utf-8")
@@ -85,12 +88,10 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def client(tmp_path: Path, certificates: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+def client(tmp_path: Path, certificates: Path) -> Iterator[Client]:
     control = tmp_path / "control.json"
-    # load_faults' default argument is bound at definition, so the loader itself is replaced.
-    monkeypatch.setattr(registry, "load_faults", lambda: faults.load_faults(control))
     internet = load_settings(Paths(checkout=CHECKOUT, cache=Path("/unused"))).internet
-    site = registry.Site(internet.registry_name, internet.cdn_name, tmp_path / "store", tmp_path / "log.jsonl")
+    site = registry.Site(internet.registry_name, internet.cdn_name, tmp_path / "store", tmp_path / "log.jsonl", control)
     manifest = site.store / "manifests" / internet.registry_name / "library" / "tiny" / "latest"
     manifest.parent.mkdir(parents=True)
     manifest.write_bytes(MANIFEST)
@@ -211,6 +212,90 @@ def test_a_manifest_can_be_another(client: Client) -> None:
     assert json.loads(body) == json.loads(MANIFEST)
 
 
+def test_it_has_only_the_beginning(client: Client) -> None:
+    client.misbehave(default={"kind": "short", "bytes": 1000})
+    assert client.blob().body == BLOB[:1000]
+    assert client.blob(Range="bytes=10-").headers["content-range"] == "bytes 10-999/1000"
+    assert client.blob(Range="bytes=1000-").status == 416
+
+
+def test_it_never_stops_sending(client: Client) -> None:
+    client.misbehave(default={"kind": "endless"})
+    answer = client.blob(limit=len(BLOB) + 300_000)
+    assert answer.body == BLOB + bytes(300_000)
+    assert "content-length" not in answer.headers
+    part = client.blob(limit=1000, Range="bytes=5-9")
+    assert (part.status, part.body[:5], len(part.body)) == (206, BLOB[5:10], 1000)
+    client.misbehave(manifests={"library/tiny:latest": {"kind": "endless"}})
+    assert client.manifest(limit=200_000).body == b" " * 200_000
+
+
+def test_it_packs_what_must_come_as_it_is(client: Client) -> None:
+    client.misbehave(default={"kind": "gzip"})
+    answer = client.blob()
+    assert answer.headers["content-encoding"] == "gzip"
+    assert gzip.decompress(answer.body) == BLOB
+    assert client.blob(Range="bytes=0-9").status == 200
+
+
+def test_it_knows_no_ranges_or_answers_another(client: Client) -> None:
+    client.misbehave(default={"kind": "norange"})
+    answer = client.blob(Range="bytes=5-9")
+    assert (answer.status, answer.body) == (200, BLOB)
+    assert "accept-ranges" not in answer.headers
+    client.misbehave(default={"kind": "wrongrange"})
+    answer = client.blob(Range="bytes=5-9")
+    assert (answer.status, answer.headers["content-range"]) == (206, f"bytes 6-9/{len(BLOB)}")
+    assert answer.body == BLOB[6:10]
+    client.misbehave(default={"kind": "longrange", "bytes": 3})
+    answer = client.blob(Range="bytes=5-9")
+    assert (answer.headers["content-range"], answer.body) == (f"bytes 5-12/{len(BLOB)}", BLOB[5:13])
+    assert client.blob().body == BLOB
+
+
+def test_it_hangs_up_somewhere(client: Client) -> None:
+    client.misbehave(default={"kind": "randomcut", "bytes": 100_000})
+    lengths = {len(client.blob().body) for _number in range(5)}
+    assert len(lengths) > 1
+    assert max(lengths) <= 100_000
+
+
+def test_it_sends_a_head_line_by_line(client: Client) -> None:
+    client.misbehave(default={"kind": "slowhead", "seconds": 0.01})
+    assert client.manifest().body == MANIFEST
+    assert client.blob(Range="bytes=0-9").body == BLOB[:10]
+
+
+def test_it_sends_a_client_in_a_circle(client: Client) -> None:
+    client.misbehave(default={"kind": "loop"})
+    assert urllib.parse.urlsplit(client.redirect().headers["location"]).path.endswith(f"/blobs/{DIGEST}")
+
+
+def test_it_recovers_after_so_many_times_and_forgets_when_told_anew(client: Client) -> None:
+    for _number in range(2):
+        client.misbehave(default={"kind": "status", "status": 500, "times": 2})
+        assert [client.redirect().status for _try in range(4)] == [500, 500, 307, 307]
+        assert [client.manifest().status for _try in range(3)] == [500, 500, 200]
+
+
+@pytest.mark.parametrize("kind", ["names", "duplicate", "huge"])
+def test_a_manifest_can_name_what_it_must_not(client: Client, kind: str) -> None:
+    layer = {"mediaType": "m", "digest": DIGEST, "size": len(BLOB)}
+    path = client.site.store / "manifests" / client.site.registry_name / "library" / "tiny" / "latest"
+    path.write_text(json.dumps({"schemaVersion": 2, "layers": [layer]}))
+    client.misbehave(manifests={"library/tiny:latest": {"kind": kind, "bytes": 10**13}})
+    layers = json.loads(client.manifest().body)["layers"]
+    expected = {
+        "names": [{**layer, "digest": "sha256:../../../../etc/passwd"}],
+        "duplicate": [layer, {**layer, "size": len(BLOB) + 1}],
+        "huge": [{**layer, "size": 10**13}],
+    }
+    assert layers == expected[kind]
+    # A default that lies about blobs leaves manifests alone: without one, nobody would ask for a blob.
+    client.misbehave(default={"kind": kind})
+    assert json.loads(client.manifest().body)["layers"] == [layer]
+
+
 def test_requests_are_logged(client: Client) -> None:
     client.blob(Range="bytes=0-9")
     lines = [json.loads(line) for line in client.site.log.read_text().splitlines()]
@@ -227,7 +312,14 @@ def test_a_broken_control_file_is_an_error_not_an_honest_answer(client: Client) 
 
 @pytest.mark.parametrize(
     "fault",
-    [{"kind": "sulk"}, {}, {"kind": "cut", "bytes": -1}, {"kind": "status", "status": 200}, {"kind": "redirect"}],
+    [
+        {"kind": "sulk"},
+        {},
+        {"kind": "cut", "bytes": -1},
+        {"kind": "status", "status": 200},
+        {"kind": "redirect"},
+        {"kind": "lie", "times": -1},
+    ],
 )
 def test_a_senseless_fault_is_refused(fault: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"must|needs|kind"):

@@ -10,17 +10,20 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from loopback import CDN, Loopback
 
+from ansible_collections.rampart.ollama.plugins.module_utils import pieces, progress
 from ansible_collections.rampart.ollama.plugins.module_utils.fetcher import Job, answer_of, fetch
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
 from ansible_collections.rampart.ollama.plugins.module_utils.registry import Limits
 
+pytestmark = pytest.mark.row("S2")
 HOME = Path(__file__).parents[4]
 CONTEXT = HOME / "roles/model_store/files/image-fetcher"
 QUICK = Limits(operation_seconds=5, total_seconds=30, attempts=2, retry_seconds=0.01)
@@ -124,6 +127,30 @@ def test_s2_a_moved_tag_is_refused_before_any_blob(internet: Any, model: Callabl
     assert all("/blobs/" not in path for _host, path, _headers in internet.requests)
 
 
+@pytest.mark.parametrize("kind", ["names", "duplicate", "huge", "lie", "size", "short"])
+def test_s2_a_manifest_that_lies_is_refused_before_any_blob(
+    registry: Loopback, model: Callable[..., Any], tmp_path: Path, kind: str
+) -> None:
+    made = model("test:1", b"w" * 1000)
+    serve(registry, made)
+    registry.misbehave(manifests={"library/test:1": {"kind": kind, "bytes": 100}})
+    with pytest.raises(FindingError, match=r"^FETCH-DIGEST-MISMATCH: "):
+        fetch(job_for(registry, made, tmp_path / "q"))
+    assert names(tmp_path / "q") == set()
+    assert all("/blobs/" not in line["path"] for line in registry.requests())
+
+
+@pytest.mark.parametrize(("kind", "code"), [("endless", "FETCH-TOO-LARGE"), ("loop", "FETCH-REDIRECT-REFUSED")])
+def test_s2_a_manifest_without_an_end_is_refused(
+    registry: Loopback, model: Callable[..., Any], tmp_path: Path, kind: str, code: str
+) -> None:
+    made = model("test:1", b"w")
+    serve(registry, made)
+    registry.misbehave(manifests={"library/test:1": {"kind": kind}})
+    with pytest.raises(FindingError, match="^" + code):
+        fetch(job_for(registry, made, tmp_path / "q"))
+
+
 def test_s2_the_next_run_continues_where_a_cut_one_ended(
     internet: Any, model: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -185,6 +212,141 @@ def test_s2_what_an_earlier_run_left_wrong_is_fetched_anew(
     assert (tmp_path / "q" / made.weights.replace(":", "-")).read_bytes() == b"w" * 1000
     if left == "link":
         assert (tmp_path / "precious").read_bytes() == b"precious"
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Iterator[Loopback]:
+    """The laboratory's stand-in registry, which knows all ranges."""
+    directory = tmp_path / "internet"
+    directory.mkdir()
+    made = Loopback(directory)
+    yield made
+    made.close()
+
+
+def serve(registry: Loopback, made: Any) -> None:
+    registry.add(made.reference, made.manifest, made.blobs)
+
+
+LARGE = Limits(operation_seconds=5, total_seconds=30, attempts=2, retry_seconds=0.01, split_from=100_000)
+
+
+def test_s2_large_blobs_come_in_ranges_and_small_ones_whole_and_a_few_at_once(
+    registry: Loopback, model: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = model("test:1", os.urandom(900_000), *(os.urandom(50_000) for _number in range(8)))
+    serve(registry, made)
+    registry.misbehave(default={"kind": "slow", "seconds": 0.02})
+    directory = tmp_path / "q"
+    counts = fetch(job_for(registry, made, directory, limits=LARGE))
+    assert counts == {"bytes": sum(map(len, made.blobs.values())), "blobs": 10, "cuts": 0}
+    assert names(directory) == {"manifest"} | {digest.replace(":", "-") for digest in made.blobs}
+    assert all((directory / digest.replace(":", "-")).read_bytes() == data for digest, data in made.blobs.items())
+    asked = [line for line in registry.requests() if line["name"] == CDN]
+    large = [line["range"] for line in asked if made.weights[7:] in line["path"]]
+    assert len(large) == 4
+    assert None not in large
+    assert [line["range"] for line in asked if made.weights[7:] not in line["path"]] == [None] * 9
+    assert 3 <= registry.most_open <= 6
+
+
+def test_s2_one_bad_small_blob_ends_the_others_and_what_they_have_is_kept(
+    registry: Loopback, model: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = model("test:1", b"w", *(os.urandom(50_000 + number) for number in range(6)))
+    serve(registry, made)
+    bad = next(digest for digest, data in made.blobs.items() if len(data) == 50_003)
+    registry.misbehave(default={"kind": "slow", "seconds": 0.05}, blobs={bad: {"kind": "lie"}})
+    with pytest.raises(FindingError, match=r"^FETCH-DIGEST-MISMATCH: " + bad):
+        fetch(job_for(registry, made, tmp_path / "q"))
+    assert not any(bad[7:] in name for name in names(tmp_path / "q"))
+    registry.misbehave()
+    registry.forget()
+    fetch(job_for(registry, made, tmp_path / "q"))
+    assert len([line for line in registry.requests() if line["name"] == CDN]) < 8
+
+
+def test_s2_how_far_it_is_lies_beside_the_files_while_it_runs(
+    registry: Loopback, model: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = model("test:1", os.urandom(900_000), os.urandom(1000))
+    serve(registry, made)
+    monkeypatch.setattr(progress, "INTERVAL_SECONDS", 0.0)
+    seen: list[dict[str, int]] = []
+    replace = progress._replace
+
+    def watched(path: Path, data: bytes) -> None:
+        replace(path, data)
+        now = progress.read_progress(tmp_path / "q")
+        assert now is not None
+        seen.append(now)
+
+    monkeypatch.setattr(progress, "_replace", watched)
+    fetch(job_for(registry, made, tmp_path / "q", limits=LARGE))
+    total = sum(map(len, made.blobs.values()))
+    assert {now["total"] for now in seen} == {total}
+    assert [now["done"] for now in seen] == sorted(now["done"] for now in seen)
+    assert seen[-1]["done"] == total
+    assert progress.PROGRESS_FILE not in names(tmp_path / "q")
+
+
+def test_s2_a_failed_run_leaves_no_progress_behind(
+    registry: Loopback, model: Callable[..., Any], tmp_path: Path
+) -> None:
+    made = model("test:1", os.urandom(900_000))
+    serve(registry, made)
+    registry.misbehave(default={"kind": "slow", "seconds": 0.3})
+    limits = Limits(operation_seconds=5, total_seconds=1.5, attempts=2, retry_seconds=0.01, split_from=100_000)
+    with pytest.raises(FindingError, match=r"^FETCH-TIMEOUT: "):
+        fetch(job_for(registry, made, tmp_path / "q", limits=limits))
+    part = made.weights.replace(":", "-") + ".part"
+    left = names(tmp_path / "q")
+    assert {part, part + ".state"} <= left
+    assert progress.PROGRESS_FILE not in left
+    registry.misbehave()
+    counts = fetch(job_for(registry, made, tmp_path / "q", limits=LARGE))
+    assert counts["bytes"] < sum(map(len, made.blobs.values()))
+    assert not {part, part + ".state"} & names(tmp_path / "q")
+
+
+def test_s2_what_was_begun_in_ranges_is_not_continued_as_a_beginning(
+    registry: Loopback, model: Callable[..., Any], tmp_path: Path
+) -> None:
+    """The size from which a blob is split was raised between two runs."""
+    made = model("test:1", b"w" * 5000)
+    serve(registry, made)
+    job = job_for(registry, made, tmp_path / "q")
+    part = tmp_path / "q" / (made.weights.replace(":", "-") + ".part")
+    part.write_bytes(b"\0" * 4000)
+    pieces.save_state(part, made.weights, 5000, [(3000, 4000)])
+    assert fetch(job)["cuts"] == 0
+    assert (tmp_path / "q" / made.weights.replace(":", "-")).read_bytes() == b"w" * 5000
+    assert [line["range"] for line in registry.requests() if made.weights[7:] in line["path"]] == [None, None]
+
+
+@pytest.mark.parametrize("left", ["longer", "wrong", "link", "directory", "fifo"])
+def test_s2_what_an_earlier_run_left_wrong_of_a_large_blob_is_fetched_anew(
+    registry: Loopback, model: Callable[..., Any], tmp_path: Path, left: str
+) -> None:
+    made = model("test:1", b"w" * 200_000)
+    serve(registry, made)
+    job = job_for(registry, made, tmp_path / "q", limits=LARGE)
+    part = tmp_path / "q" / (made.weights.replace(":", "-") + ".part")
+    (tmp_path / "precious").write_bytes(b"precious")
+    if left == "link":
+        part.symlink_to(tmp_path / "precious")
+    elif left == "fifo":
+        os.mkfifo(part)
+    elif left == "directory":
+        part.mkdir()
+        with pytest.raises(FindingError, match=r"^FETCH-DISK: "):
+            fetch(job)
+        return
+    else:
+        part.write_bytes(b"w" * 200_001 if left == "longer" else b"v" * 200_000)
+    fetch(job)
+    assert (tmp_path / "q" / made.weights.replace(":", "-")).read_bytes() == b"w" * 200_000
+    assert (tmp_path / "precious").read_bytes() == b"precious"
 
 
 @pytest.mark.parametrize("stdout", ["", "\n", "no json", "[1]", "1", "[" * 100_000])

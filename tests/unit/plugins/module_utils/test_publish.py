@@ -242,6 +242,18 @@ def test_s2_removing_keeps_what_another_model_uses(maker: Any, model: Callable[.
     assert not (maker.root / "manifests/registry.ollama.ai/library/one").exists()
 
 
+def test_s2_a_model_under_capital_letters_is_removed_where_it_lies(maker: Any, model: Callable[..., Any]) -> None:
+    """Its name is lower case; its directory is not."""
+    made = model("one:1", b"one")
+    path = maker.root / "manifests/Registry.Ollama.AI/library/one/1"
+    maker._file(path, made.manifest)
+    for digest, data in made.blobs.items():
+        maker._file(maker.blob(digest), data)
+    assert unpublish(maker.store, parse_name("one:1")) == sorted(made.blobs)
+    assert not path.exists()
+    assert list((maker.root / "manifests").iterdir()) == []
+
+
 def test_s2_removing_keeps_all_blobs_when_another_manifest_cannot_be_read(
     maker: Any, model: Callable[..., Any]
 ) -> None:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import random
 import ssl
@@ -16,9 +15,11 @@ from typing import Any
 import pytest
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
-from ansible_collections.rampart.ollama.plugins.module_utils.registry import Limits, RegistryClient
-from ansible_collections.rampart.ollama.plugins.module_utils.transfer import Transfer
+from ansible_collections.rampart.ollama.plugins.module_utils.progress import Gauge
+from ansible_collections.rampart.ollama.plugins.module_utils.registry import Limits, RegistryClient, StoppedError
+from ansible_collections.rampart.ollama.plugins.module_utils.transfer import Transfer, fetch_whole
 
+pytestmark = pytest.mark.row("S2")
 REGISTRY = "registry.ollama.ai"
 CDN = "cdn.example.org"
 QUICK = Limits(operation_seconds=5, total_seconds=30, attempts=3, retry_seconds=0.01)
@@ -40,6 +41,10 @@ def transfer_of(data: bytes, directory: Path, size: int | None = None) -> Transf
     return Transfer(digest, len(data) if size is None else size, directory / "blob.part")
 
 
+def bring(client: RegistryClient, transfer: Transfer) -> None:
+    fetch_whole(client, transfer, Gauge(None, transfer.size))
+
+
 def refused(action: Callable[[], object]) -> str:
     with pytest.raises(FindingError) as caught:
         action()
@@ -54,7 +59,7 @@ def test_s2_manifest_and_blob_come_through_the_proxy_and_one_redirect(
     internet.add(made)
     assert client.manifest("1", 10_000, made.digest) == made.manifest
     transfer = transfer_of(made.blobs[made.weights], tmp_path)
-    client.blob(transfer)
+    bring(client, transfer)
     assert transfer.path.read_bytes() == made.blobs[made.weights]
     assert internet.connected == [REGISTRY, REGISTRY, CDN]
     assert internet.requests[0][2]["Accept"] == "application/vnd.docker.distribution.manifest.v2+json"
@@ -66,7 +71,7 @@ def test_s2_a_registry_that_answers_without_redirect_is_fine(
 ) -> None:
     internet.answer = lambda host, path, headers: (200, {"Content-Length": "3"}, b"abc")
     transfer = transfer_of(b"abc", tmp_path)
-    client.blob(transfer)
+    bring(client, transfer)
     assert transfer.path.read_bytes() == b"abc"
 
 
@@ -86,7 +91,7 @@ def test_s2_a_download_cut_50_times_at_random_places_ends_verified(internet: Any
     internet.answer = cutting
     transfer = transfer_of(data, tmp_path)
     internet.blobs[transfer.digest] = data
-    make(internet).blob(transfer)
+    bring(make(internet), transfer)
     assert transfer.path.read_bytes() == data
     assert transfer.cuts == 50
     asked = [headers["Range"] for host, _path, headers in internet.requests if host == CDN and "Range" in headers]
@@ -106,7 +111,7 @@ def test_s2_a_source_that_ignores_ranges_is_read_from_the_beginning(internet: An
 
     internet.answer = forgetful
     transfer = transfer_of(data, tmp_path)
-    make(internet).blob(transfer)
+    bring(make(internet), transfer)
     assert transfer.path.read_bytes() == data
     assert calls == ["", "bytes=50000-"]
 
@@ -114,7 +119,7 @@ def test_s2_a_source_that_ignores_ranges_is_read_from_the_beginning(internet: An
 def test_s2_lying_bytes_are_refused_at_once(internet: Any, client: RegistryClient, tmp_path: Path) -> None:
     transfer = transfer_of(b"good bytes", tmp_path)
     internet.blobs[transfer.digest] = b"evil bytes"
-    assert refused(lambda: client.blob(transfer)) == "FETCH-DIGEST-MISMATCH"
+    assert refused(lambda: bring(client, transfer)) == "FETCH-DIGEST-MISMATCH"
     assert len([host for host, _path, _headers in internet.requests if host == CDN]) == 1
 
 
@@ -133,7 +138,7 @@ def test_s2_a_lie_in_a_resumed_part_is_tried_whole_once_more(internet: Any, tmp_
     internet.answer = lying
     transfer = transfer_of(data, tmp_path)
     internet.blobs[transfer.digest] = data
-    make(internet).blob(transfer)
+    bring(make(internet), transfer)
     assert transfer.path.read_bytes() == data
     assert calls == ["", "bytes=5000-", ""]
 
@@ -158,13 +163,13 @@ def test_s2_a_redirect_elsewhere_is_refused_before_any_connection(
     internet: Any, client: RegistryClient, tmp_path: Path, location: str
 ) -> None:
     internet.answer = lambda host, path, headers: (307, {"Location": location, "Content-Length": "0"}, b"")
-    assert refused(lambda: client.blob(transfer_of(b"x", tmp_path))) == "FETCH-REDIRECT-REFUSED"
+    assert refused(lambda: bring(client, transfer_of(b"x", tmp_path))) == "FETCH-REDIRECT-REFUSED"
     assert internet.connected == [REGISTRY]
 
 
 def test_s2_redirects_in_a_circle_end(internet: Any, client: RegistryClient, tmp_path: Path) -> None:
     internet.answer = lambda host, path, headers: (307, {"Location": path, "Content-Length": "0"}, b"")
-    assert refused(lambda: client.blob(transfer_of(b"x", tmp_path))) == "FETCH-REDIRECT-REFUSED"
+    assert refused(lambda: bring(client, transfer_of(b"x", tmp_path))) == "FETCH-REDIRECT-REFUSED"
     assert len(internet.requests) == 6
 
 
@@ -172,7 +177,7 @@ def test_s2_the_secret_of_a_signed_redirect_is_not_told(internet: Any, tmp_path:
     location = "https://evil.example/x?X-Amz-Signature=topsecret"
     internet.answer = lambda host, path, headers: (307, {"Location": location, "Content-Length": "0"}, b"")
     with pytest.raises(FindingError) as caught:
-        make(internet).blob(transfer_of(b"x", tmp_path))
+        bring(make(internet), transfer_of(b"x", tmp_path))
     assert "topsecret" not in str(caught.value)
 
 
@@ -191,7 +196,7 @@ def test_s2_no_more_and_no_less_than_declared_is_read(
 ) -> None:
     internet.answer = lambda host, path, asked: (200, headers, body)
     transfer = transfer_of(b"y" * 100, tmp_path)
-    assert refused(lambda: client.blob(transfer)) == code
+    assert refused(lambda: bring(client, transfer)) == code
     assert not transfer.path.exists() or transfer.path.stat().st_size <= 100
 
 
@@ -208,7 +213,7 @@ def test_s2_an_endless_body_is_cut_off_at_the_declared_size(
 
     internet.answer = lambda host, path, headers: (200, {}, endless)
     transfer = transfer_of(b"y" * 100_000, tmp_path)
-    assert refused(lambda: client.blob(transfer)) == "FETCH-TOO-LARGE"
+    assert refused(lambda: bring(client, transfer)) == "FETCH-TOO-LARGE"
     assert transfer.path.stat().st_size <= 100_000
     assert sent < 20_000_000
 
@@ -218,7 +223,7 @@ def test_s2_one_kilobyte_of_a_declared_ten_gigabytes_ends_soon(internet: Any, tm
     internet.answer = internet.honest
     transfer = transfer_of(b"x" * 1000, tmp_path, size=10_000_000_000)
     internet.blobs[transfer.digest] = b"x" * 1000
-    assert refused(lambda: make(internet).blob(transfer)) == "FETCH-SIZE-MISMATCH"
+    assert refused(lambda: bring(make(internet), transfer)) == "FETCH-SIZE-MISMATCH"
 
 
 def test_s2_an_endless_manifest_is_refused(internet: Any, client: RegistryClient) -> None:
@@ -231,7 +236,7 @@ def test_s2_a_busy_source_is_tried_again_a_bounded_number_of_times(
     internet: Any, client: RegistryClient, tmp_path: Path, status: int
 ) -> None:
     internet.answer = lambda host, path, headers: (status, {"Content-Length": "0"}, b"")
-    assert refused(lambda: client.blob(transfer_of(b"x", tmp_path))) == "FETCH-UNREACHABLE"
+    assert refused(lambda: bring(client, transfer_of(b"x", tmp_path))) == "FETCH-UNREACHABLE"
     assert len(internet.requests) == 3
 
 
@@ -264,15 +269,15 @@ def test_s2_a_close_without_farewell_ends_a_manifest_only_when_it_is_the_expecte
     """How an unannounced end of the connection looks depends on the version of OpenSSL: all forms are met here."""
     made = model("test:1", b"w")
     internet.add(made)
-    read = http.client.HTTPResponse.read1
+    receive = ssl.SSLSocket.recv_into
 
-    def ending(response: http.client.HTTPResponse, amount: int) -> bytes:
-        chunk = read(response, amount)
-        if not chunk:
+    def ending(tls: ssl.SSLSocket, *arguments: Any) -> int:
+        count = receive(tls, *arguments)
+        if not count:
             raise error
-        return chunk
+        return count
 
-    monkeypatch.setattr(http.client.HTTPResponse, "read1", ending)
+    monkeypatch.setattr(ssl.SSLSocket, "recv_into", ending)
     assert make(internet).manifest("1", 10_000, made.digest) == made.manifest
     assert refused(lambda: make(internet).manifest("1", 10_000, "sha256:other")) == "FETCH-UNREACHABLE"
 
@@ -297,7 +302,7 @@ def test_s2_a_wrong_range_is_never_glued_to_what_is_there(
 
     internet.answer = wrong
     transfer = transfer_of(b"0123456789", tmp_path)
-    assert refused(lambda: client.blob(transfer)) in ("FETCH-SIZE-MISMATCH", "FETCH-TOO-LARGE")
+    assert refused(lambda: bring(client, transfer)) in ("FETCH-SIZE-MISMATCH", "FETCH-TOO-LARGE")
     assert transfer.path.stat().st_size == 5
 
 
@@ -319,6 +324,22 @@ def test_s2_an_unknown_authority_is_refused(internet: Any) -> None:
     """Without the test's authority the system's are used, and none of them signed the registry's certificate."""
     client = RegistryClient(str(internet.socket_path), REGISTRY, "library/test", (CDN,), None, QUICK)
     assert refused(lambda: client.manifest("1", 100, "")) == "FETCH-TLS"
+
+
+def test_s2_after_a_stop_or_the_deadline_no_connection_is_made(internet: Any, model: Callable[..., Any]) -> None:
+    made = model("test:1", b"w")
+    internet.add(made)
+    client = make(internet)
+    client.hang_up()
+    with pytest.raises(StoppedError):
+        client.open("/v2/library/test/manifests/1", {}, "x")
+    assert internet.connected == []
+    client.resume()
+    assert client.manifest("1", 10_000, made.digest) == made.manifest
+    late = make(internet, Limits(total_seconds=-1))
+    internet.connected.clear()
+    assert refused(lambda: late.open("/v2/library/test/manifests/1", {}, "x")) == "FETCH-TIMEOUT"
+    assert internet.connected == []
 
 
 def test_s2_no_proxy_is_one_clear_finding(tmp_path: Path) -> None:
@@ -344,21 +365,21 @@ def test_s2_a_slow_source_ends_at_the_deadline(internet: Any, tmp_path: Path) ->
     internet.answer = lambda host, path, headers: (200, {"Content-Length": "100000"}, trickle)
     limits = Limits(operation_seconds=5, total_seconds=0.5, attempts=3, retry_seconds=0.01)
     transfer = transfer_of(b"x" * 100_000, tmp_path)
-    assert refused(lambda: make(internet, limits).blob(transfer)) == "FETCH-TIMEOUT"
+    assert refused(lambda: bring(make(internet, limits), transfer)) == "FETCH-TIMEOUT"
     assert 0 < transfer.received < 1000
 
 
 def test_s2_a_full_quarantine_is_one_clear_finding(
     internet: Any, client: RegistryClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(descriptor: int, data: bytes) -> int:
+    def full(descriptor: int, data: bytes, position: int) -> int:
         raise OSError(28, "No space left on device")
 
     transfer = transfer_of(b"x" * 1000, tmp_path)
     internet.blobs[transfer.digest] = b"x" * 1000
     with monkeypatch.context() as patched:
-        patched.setattr("ansible_collections.rampart.ollama.plugins.module_utils.transfer.os.write", full)
-        assert refused(lambda: client.blob(transfer)) == "FETCH-DISK"
+        patched.setattr("ansible_collections.rampart.ollama.plugins.module_utils.transfer.os.pwrite", full)
+        assert refused(lambda: bring(client, transfer)) == "FETCH-DISK"
 
 
 def test_s2_a_link_where_the_file_should_be_is_not_followed(
@@ -369,5 +390,5 @@ def test_s2_a_link_where_the_file_should_be_is_not_followed(
     transfer = transfer_of(b"x" * 10, tmp_path)
     transfer.path.symlink_to(outside)
     internet.blobs[transfer.digest] = b"x" * 10
-    assert refused(lambda: client.blob(transfer)) == "FETCH-DISK"
+    assert refused(lambda: bring(client, transfer)) == "FETCH-DISK"
     assert outside.read_bytes() == b"precious"

@@ -61,3 +61,11 @@ def test_without_a_blob_to_copy_it_is_unknown(store: Path, tmp_path: Path, max_b
 def test_a_missing_store_or_scratch_is_unknown(store: Path, tmp_path: Path) -> None:
     assert tamper.prove(str(tmp_path / "nowhere"), str(tmp_path), 10_000).check.status == "unknown"
     assert tamper.prove(str(store), str(tmp_path / "nowhere"), 10_000).check.status == "unknown"
+
+
+def test_a_link_among_the_manifests_is_not_copied(store: Path, tmp_path: Path) -> None:
+    """Following it could fill the disk, or show in the copy what only root may read."""
+    (store / "manifests" / "host").mkdir()
+    (store / "manifests" / "host" / "zero").symlink_to("/dev/zero")
+    assert tamper.prove(str(store), str(tmp_path), 10_000).check.status == "passed"
+    assert [path.name for path in tmp_path.iterdir()] == ["store"]

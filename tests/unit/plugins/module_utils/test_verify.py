@@ -20,7 +20,8 @@ from ansible_collections.rampart.ollama.plugins.module_utils import store as sto
 from ansible_collections.rampart.ollama.plugins.module_utils.approval import approvals_from_entries
 from ansible_collections.rampart.ollama.plugins.module_utils.hashing import hash_file, hash_files
 from ansible_collections.rampart.ollama.plugins.module_utils.store import ModelStore
-from ansible_collections.rampart.ollama.plugins.module_utils.verify import VerifyReport, verify
+from ansible_collections.rampart.ollama.plugins.module_utils.verify import verify
+from ansible_collections.rampart.ollama.plugins.module_utils.verify_report import VerifyReport
 
 
 def verified(maker: Any, **options: Any) -> VerifyReport:
@@ -57,6 +58,7 @@ def test_s3_a_good_store_passes_and_every_byte_was_hashed(one: Any) -> None:
             "size": report.bytes_hashed,
             "blobs": 3,
             "verified": True,
+            "not_reread_since": "",
         }
     ]
     assert one.tree() == before
@@ -272,6 +274,35 @@ def test_s3_two_manifests_whose_names_differ_by_case_are_found(one: Any) -> None
     assert codes(verified(one)) == ["STORE-MANIFEST-INVALID"]
 
 
+@pytest.mark.parametrize("bad", ["MISTRAL", "mistral"])
+def test_s3_of_two_names_that_differ_by_case_the_one_as_approved_is_good(
+    maker: Any, model: Callable[..., Any], bad: str
+) -> None:
+    """Whichever sorts first: the approval's spelling decides, not the alphabet."""
+    good = "mistral" if bad == "MISTRAL" else "MISTRAL"
+    made = maker.put(model(good + ":7b", b"weights"))
+    maker._file(maker.root / "manifests/registry.ollama.ai/library" / bad / "7b", made.manifest)
+    report = verified(maker)
+    assert [(finding.code, finding.subject) for finding in report.findings] == [
+        ("STORE-MANIFEST-INVALID", "manifests/registry.ollama.ai/library/{0}/7b".format(bad))
+    ]
+    assert {item.name.rpartition("/")[2]: item.verified for item in report.models} == {
+        good + ":7b": True,
+        bad + ":7b": False,
+    }
+
+
+def test_s3_a_blob_shared_by_models_that_declare_it_differently_is_told_for_each(
+    maker: Any, model: Callable[..., Any]
+) -> None:
+    shared = b"s" * 1234
+    for number in (1, 2):
+        made = maker.put(model("m{0}:1".format(number), b"%d" % number, shared))
+        maker.rewrite(maker.manifest(made), made.manifest.replace(b"1234", b"123%d" % number))
+    report = verified(maker)
+    assert codes(report).count("STORE-SIZE-MISMATCH") == 2
+
+
 def test_s3_thousands_of_stray_files_give_a_bounded_report(one: Any) -> None:
     for number in range(3000):
         (one.root / "blobs" / "stray{0}".format(number)).touch()
@@ -284,8 +315,8 @@ def test_s3_a_file_that_changes_while_it_is_read_is_found(one: Any, monkeypatch:
     path = one.blob(one.models[0].weights)
     whole = hashing.hash_descriptor
 
-    def meddle(descriptor: int) -> tuple[str, int]:
-        result = whole(descriptor)
+    def meddle(descriptor: int, *options: Any) -> tuple[str, int]:
+        result = whole(descriptor, *options)
         if os.fstat(descriptor).st_ino == path.stat().st_ino:
             one.rewrite(path, path.read_bytes())
         return result
@@ -297,7 +328,7 @@ def test_s3_a_file_that_changes_while_it_is_read_is_found(one: Any, monkeypatch:
 
 
 def test_s3_a_read_error_is_a_finding_and_no_traceback(one: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(descriptor: int) -> tuple[str, int]:
+    def broken(_descriptor: int, *_options: Any) -> tuple[str, int]:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(hashing, "hash_descriptor", broken)

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rampart.ollama.plugins.module_utils import acquire, fetch_container
+from ansible_collections.rampart.ollama.plugins.module_utils import acquire, fetch_container, sources
 from ansible_collections.rampart.ollama.plugins.module_utils.approval import approval_from_entry
 from ansible_collections.rampart.ollama.plugins.module_utils.registry import Limits
 from ansible_collections.rampart.ollama.plugins.module_utils.verify import verify
@@ -31,16 +31,17 @@ def host(
     run_module: Any,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    unjudged: None,
 ) -> Any:
     """A host with a store, a quarantine, an engine and a proxy; `call(model, ...)` runs the module on it."""
     quarantine = tmp_path / "quarantine"
     quarantine.mkdir(mode=0o700)
     fake_engine.run = run_fetcher
 
-    def quick(total_seconds: float) -> Limits:
-        return Limits(5, total_seconds, 2, 0.01)
+    def quick(total_seconds: float, connections: int, split_from: int) -> Limits:
+        return Limits(5, total_seconds, 2, 0.01, connections, split_from)
 
-    monkeypatch.setattr(acquire, "Limits", quick)
+    monkeypatch.setattr(sources, "Limits", quick)
 
     def call(made: Any, check: bool = False, diff: bool = False, **changes: Any) -> dict[str, Any]:
         arguments = {
