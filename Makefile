@@ -1,9 +1,21 @@
 # Rampart's commands. `make demo` and `make test` need nothing but Debian, make and git; each step says in one line how it
 # went, and what it printed is in build/logs/.
 #
-#   make demo      a bare host through the five phases, a question answered, a report
-#   make test      lint unit supply-chain sanity molecule
-#   make clean     take everything away again
+#   make demo         a bare host through the five phases, a question answered, a report
+#   make test         lint unit supply-chain sanity molecule
+#   make clean        take everything away again
+#
+#   make venv         the tool chain alone
+#   make lint         yamllint, ansible-lint, ruff, mypy, playbooks found in three ways, build and install
+#   make unit         unit tests
+#   make supply-chain tampering, cuts, approvals and promotion by their plays, a real ClamAV, fs-verity, a short fuzz run
+#   make fuzz         the GGUF reader, seconds=600
+#   make sanity       ansible-test sanity, without an ignore file
+#   make molecule     the laboratory's hosts through the five phases, and what is tested there
+#   make phases, core219, contract, mutations    parts of it, on a laboratory that is up
+#   make bench        benchmarks beside named peers, in build/bench/summary.txt
+#   make up, down     the laboratory alone
+#   make lock, changelog    requirements and release notes anew
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

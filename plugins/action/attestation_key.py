@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
 from ansible_collections.rampart.ollama.plugins.plugin_utils import attestation, controller, signing_keys, trust
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 
 class ActionModule(ActionBase):
@@ -59,7 +61,7 @@ class ActionModule(ActionBase):
             if Path(arguments["private_key"]).exists():
                 raise signing_keys.key_exists(arguments["private_key"])
             # A rehearsal with a key that nobody keeps: what cannot be listed is refused before a key is made.
-            self._listed(before, Ed25519PrivateKey.generate().public_key(), arguments)
+            self._listed(before, signing_keys.unkept_public(), arguments)
             if self._task.check_mode:
                 return {"changed": True, "keyid": "", "public_key": "", "trusted_keys": str(path)}
             public_key = signing_keys.make_key(arguments["private_key"], arguments["passphrase"])

@@ -11,7 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
+from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError, Severity, refuse
 from ansible_collections.rampart.ollama.plugins.plugin_utils import (
     attestation,
     controller,
@@ -42,6 +42,7 @@ class ActionModule(ActionBase):
                 "signature": {"type": "path"},
                 "keyid": {"type": "str"},
                 "pae": {"type": "path"},
+                "id": {"type": "str"},
             },
             mutually_exclusive=[["private_key", "signature", "pae"]],
             required_one_of=[["private_key", "signature", "pae"]],
@@ -61,6 +62,14 @@ class ActionModule(ActionBase):
         # Nobody puts a name under what somebody unknown has signed, or changed since.
         signed_by = trust.signers(envelope, trusted, moment)
         statements.parse(envelope)
+        if arguments["id"] and arguments["id"] != envelope.id:
+            raise refuse(
+                "ATTESTATION-CHANGED",
+                arguments["envelope"],
+                f"it is {envelope.id} now, shown was {arguments['id']}",
+                "Find out who replaced it while you were reading; then read and sign anew.",
+                Severity.CRITICAL,
+            )
         if arguments["pae"]:
             return self._write(arguments["pae"], envelope.pae, envelope, signed_by, "")
         if arguments["private_key"]:

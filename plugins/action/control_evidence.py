@@ -31,7 +31,7 @@ class ActionModule(ActionBase):
                 "host": {"type": "str", "required": True},
                 "catalogue": {"type": "path", "required": True},
                 "directory": {"type": "path", "required": True},
-                "collection_version": {"type": "str", "required": True},
+                "collection_version": {"type": "str", "default": ""},
                 "checks": {"type": "list", "elements": "dict", "required": True},
                 "findings": {"type": "list", "elements": "dict", "default": []},
                 "measures": {"type": "list", "elements": "dict", "default": []},
@@ -48,6 +48,7 @@ class ActionModule(ActionBase):
 
     def _evaluate(self, arguments: dict[str, Any]) -> dict[str, Any]:
         phase, environment, host = arguments["phase"], arguments["environment"], arguments["host"]
+        version = arguments["collection_version"] or collection_digest.collection_version()
         catalogue = controls.load_catalogue(arguments["catalogue"])
         path = evidence.evidence_path(arguments["directory"], environment, host, phase)
         checks = list(arguments["checks"])
@@ -63,7 +64,7 @@ class ActionModule(ActionBase):
                     "environment": environment,
                     "host": host,
                     "collected_at": evidence.now(),
-                    "collection_version": arguments["collection_version"],
+                    "collection_version": version,
                     "collection_digest": collection_digest.collection_digest(),
                     "subjects": arguments["subjects"],
                     "verdict": verdict,
@@ -85,4 +86,5 @@ class ActionModule(ActionBase):
             ],
             "summary": controls.summary(results, host, phase),
             "path": str(path),
+            "collection_version": version,
         }

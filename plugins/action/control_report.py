@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.rampart.ollama.plugins.plugin_utils import controls, evidence, report
+from ansible_collections.rampart.ollama.plugins.plugin_utils import collection_digest, controls, evidence, report
 
 
 class ActionModule(ActionBase):
@@ -30,7 +30,7 @@ class ActionModule(ActionBase):
                 "catalogue": {"type": "path", "required": True},
                 "template": {"type": "path", "required": True},
                 "directory": {"type": "path", "required": True},
-                "collection_version": {"type": "str", "required": True},
+                "collection_version": {"type": "str", "default": ""},
             }
         )
         try:
@@ -40,7 +40,7 @@ class ActionModule(ActionBase):
                 arguments["directory"],
                 arguments["environment"],
                 arguments["hosts"],
-                arguments["collection_version"],
+                arguments["collection_version"] or collection_digest.collection_version(),
             )
             paths = (
                 {}

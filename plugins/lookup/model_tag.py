@@ -77,7 +77,7 @@ RETURN = r"""
 _raw:
   description:
     - For each term the digest, or with O(wantdict) a dictionary.
-    - RV(_raw[].moved) is null for a name alone, and where the registry could not be asked.
+    - C(moved) is null for a name alone, and where the registry could not be asked.
   type: list
   elements: raw
   sample:

@@ -149,9 +149,11 @@ def run_attacks(
     results = []
     for attack in attacks:
         parameters = parameters_for(attack, origin, targets, timeout)
-        if attack.function == "tcp" and not parameters["ports"]:
-            continue  # every port is expected to be open: there is nothing to refuse
-        outcome, evidence = _run(attack, parameters, timeout, pid if origin in INSIDE else None, proc)
+        moot = _moot(attack, parameters, targets)
+        if moot:
+            outcome, evidence = REFUSED, moot
+        else:
+            outcome, evidence = _run(attack, parameters, timeout, pid if origin in INSIDE else None, proc)
         results.append(
             {
                 "id": attack.id,
@@ -162,6 +164,21 @@ def run_attacks(
             }
         )
     return results
+
+
+def _moot(attack: Attack, parameters: Parameters, targets: dict[str, Any]) -> str:
+    """Return why an attack has nothing to attack, or an empty text.
+
+    Only where that is known: with no address of the host at all nothing was seen, and nothing is proven.
+    """
+    if attack.function != "tcp":
+        return ""
+    if not parameters["ports"]:
+        return "every port of this attack is expected to be open"
+    own = dict(attack.targets).get("addresses") == "host_addresses"
+    if own and targets.get("host_addresses") and not parameters["addresses"]:
+        return "the host has no IPv{0} address that could be attacked".format(attack.family)
+    return ""
 
 
 def _run(attack: Attack, parameters: Parameters, timeout: float, pid: Optional[int], proc: ProcFS) -> tuple[str, str]:

@@ -175,6 +175,10 @@ def hash_file(path: AnyPath, marked: bool = False) -> HashResult:
         return HashResult(path, "", 0, error.strerror or str(error))
     marks = Marks() if marked else None
     try:
+        if marked:
+            # A page that somebody has mapped and made dirty takes further writes without a new ctime, until it is
+            # written back: only then does an unchanged ctime mean an unchanged file.
+            os.fsync(descriptor)
         before = FileStatus.of(os.fstat(descriptor))
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)

@@ -162,6 +162,10 @@ def load_state(path: Path, digest: str, size: int, length: int) -> Optional[list
         return []
 
 
+def _whole(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool)
+
+
 def _believable(state: Any, digest: str, size: int, length: int) -> list[Interval]:
     """Return the intervals of a state. Raises ValueError for one that is not about this file."""
     about = {"version": STATE_VERSION, "digest": digest, "size": size}
@@ -171,7 +175,7 @@ def _believable(state: Any, digest: str, size: int, length: int) -> list[Interva
     position = -1
     intervals: list[Interval] = []
     for item in have:
-        if not isinstance(item, list) or len(item) != 2 or any(type(number) is not int for number in item):
+        if not isinstance(item, list) or len(item) != 2 or not all(_whole(number) for number in item):
             raise ValueError("no interval")
         first, end = item
         if not position < first < end <= min(size, length):

@@ -25,7 +25,7 @@ from . import fsverity
 from .approval import Approval
 from .findings import FindingError, Severity, refuse
 from .hashing import UnsafeFileError, hash_files, open_plain, read_plain
-from .manifest import CONFIG_MAX_BYTES, cloud_stub, parse_manifest
+from .manifest import CONFIG_MAX_BYTES, MANIFEST_MAX_BYTES, cloud_stub, parse_manifest
 from .names import ModelName, blob_file
 from .record import StoreRecord, update
 from .store import BLOBS, FILE_MODE, LOCK, MANIFESTS, PUBLISHING, ModelStore
@@ -97,7 +97,9 @@ def publish(store: ModelStore, publication: Publication, workers: int = 0, recor
             draft = workshop / "manifest"
             _write(draft, publication.manifest)
             _seal(draft, store)
+            former = _blobs_of(store, approval.name)
             _reveal(store, workshop, draft, approval.name, sorted(publication.sources))
+        _sweep(store, former - set(manifest.blobs))
     except OSError as error:
         raise write_error(store, error) from error
     if record is not None:
@@ -270,6 +272,26 @@ def _reveal(store: ModelStore, workshop: Path, draft: Path, name: ModelName, dig
                 with contextlib.suppress(OSError):
                     os.unlink(file_name, dir_fd=blobs)
             raise
+
+
+def _blobs_of(store: ModelStore, name: ModelName) -> set[str]:
+    """Return the blobs that the manifest in place names; none where there is none that can be read."""
+    try:
+        return set(parse_manifest(read_plain(store.manifest_path(name), MANIFEST_MAX_BYTES), name.full).blobs)
+    except (OSError, UnsafeFileError, FindingError):
+        return set()
+
+
+def _sweep(store: ModelStore, former: set[str]) -> None:
+    """Remove the blobs that only the replaced version used; what another model names, or may name, stays."""
+    content = store.look() if former else None
+    if content is None or content.findings.count("STORE-READ-ERROR", "STORE-MANIFEST-INVALID"):
+        return
+    named = {digest for model in content.models if model.manifest for digest in model.manifest.blobs}
+    if any(model.manifest is None for model in content.models):
+        return
+    for digest in sorted((former - named) & set(content.blobs)):
+        store.blob_path(digest).unlink()
 
 
 def unpublish(store: ModelStore, name: ModelName) -> list[str]:

@@ -157,7 +157,7 @@ def _decode(data: Any) -> StoreRecord:
     for digest, values in data["blobs"].items():
         *numbers, verity = values
         # bool is an int; a float would compare equal to one.
-        if len(numbers) != 6 or any(type(number) is not int for number in numbers):
+        if len(numbers) != 6 or any(not isinstance(number, int) or isinstance(number, bool) for number in numbers):
             raise ValueError("a reading is six numbers and a text")
         if not isinstance(verity, str) or not 0 <= numbers[2] <= BLOB_MAX_BYTES:
             raise ValueError("a reading's size or text")

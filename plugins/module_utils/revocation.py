@@ -172,13 +172,15 @@ def revoked_models(store: ModelStore, revocations: Union[Revoked, Iterable[Revoc
 class RevokedContent:
     """What of a store is revoked: `models`, and `blobs` that lie there though no model in it names them.
 
-    `looked` says whether there was a store to look at, `known` how many revocations it was held against.
+    `looked` says whether there was a store to look at, `known` how many revocations it was held against, `unread` how
+    many manifests could not be read.
     """
 
     known: int
     looked: bool
     models: list[RevokedModel] = field(default_factory=list)
     blobs: list[str] = field(default_factory=list)
+    unread: int = 0
 
     def findings(self) -> list[Finding]:
         """Return one finding for each of them."""
@@ -199,9 +201,13 @@ class RevokedContent:
         if not self.looked:
             return check("store-no-revoked-model", None, "there is no store")
         evidence = "none of {0} revocations concerns a model in the store".format(self.known)
-        if self.models:
-            evidence = "revoked: {0}".format(", ".join(model.name.full for model in self.models))
-        return check("store-no-revoked-model", not self.models, evidence)
+        if self.models or self.blobs:
+            named = [model.name.full for model in self.models] + self.blobs
+            return check("store-no-revoked-model", False, "revoked: {0}".format(", ".join(named)))
+        if self.unread:
+            evidence = "{0} manifests cannot be read: what they name is not known".format(self.unread)
+            return check("store-no-revoked-model", None, evidence)
+        return check("store-no-revoked-model", True, evidence)
 
 
 def look_for_revoked(
@@ -220,5 +226,6 @@ def look_for_revoked(
         hit = revoked.find((model.digest, *blobs))
         if hit is not None:
             seen.models.append(RevokedModel(model.name, model.path, model.digest, *hit))
+    seen.unread = sum(model.manifest is None for model in content.models)
     seen.blobs = sorted(digest for digest in content.blobs if digest in revoked and digest not in named)
     return seen

@@ -15,7 +15,7 @@ import sys
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from .findings import FindingError, refuse
 from .hashing import read_plain
@@ -47,13 +47,18 @@ def main(arguments: list[str]) -> int:
         started = _now()
         report = _scan(Path(settings["directory"]), ScanSettings(**{key: settings[key] for key in _SCAN_KEYS}))
         for finding in report.findings:
-            print(json.dumps(finding.as_dict()), flush=True)
-        print(report.checks[0].evidence, flush=True)
+            _say(sys.stdout, json.dumps(finding.as_dict()))
+        _say(sys.stdout, report.checks[0].evidence)
         _write(Path(settings["report"]), {**report.as_result(), "started": started, "ended": _now()})
     except FindingError as error:
-        print(str(error), file=sys.stderr, flush=True)
+        _say(sys.stderr, str(error))
         return 2
     return 0 if report.verdict == "passed" else 1
+
+
+def _say(stream: TextIO, line: str) -> None:
+    stream.write(line + "\n")
+    stream.flush()
 
 
 def _scan(directory: Path, settings: ScanSettings) -> ScanReport:

@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
-from .findings import Finding, FindingError, Severity
+from .findings import Finding, FindingError, Severity, refuse
 from .layers import inspect_files
-from .manifest import parse_manifest
+from .manifest import Manifest, parse_manifest
+from .revocation import Revoked
+from .revocation_memory import read_memory
 from .scan import ScanReport, scan_files
 from .scan_engine import ScanSettings
 from .store import ModelStore
@@ -23,7 +25,8 @@ from .store import ModelStore
 
 @dataclass
 class Screening:
-    """Judges one model's delivery; `policy` as in gguf_policy, `scan` None where no scanner is to be asked.
+    """Judges one model's delivery; `policy` as in gguf_policy, `scan` None where no scanner is to be asked,
+    `revocations` the host's memory of them.
 
     After a call `findings` holds what was seen and did not stop the model, `scanned` what the scanner read.
     """
@@ -32,6 +35,7 @@ class Screening:
     subject: str
     policy: Mapping[str, Any]
     scan: Optional[ScanSettings]
+    revocations: Optional[Path] = None
     findings: list[Finding] = field(default_factory=list)
     scanned: Optional[ScanReport] = None
 
@@ -42,6 +46,7 @@ class Screening:
         except FindingError:
             # The publisher refuses it for that, and there is nothing to look at.
             return
+        self._refuse_revoked(parsed)
         # Blobs that another model brought earlier are in the store already; layers are judged together with them.
         there = {digest: files.get(digest, self.store.blob_path(digest)) for digest in parsed.blobs}
         found = inspect_files(parsed, there, self.subject, self.policy)
@@ -52,6 +57,20 @@ class Screening:
         if bad:
             raise FindingError(_together(bad))
         self.findings = found
+
+    def _refuse_revoked(self, manifest: Manifest) -> None:
+        """Ask the host's memory once more: a long download may have begun before somebody revoked the model."""
+        if self.revocations is None:
+            return
+        hit = Revoked(read_memory(self.revocations)).find((manifest.digest, *manifest.blobs))
+        if hit is not None:
+            raise refuse(
+                "APPROVAL-REVOKED",
+                self.subject,
+                "this host remembers its revocation",
+                "Do not use it. Take the model out of those that are served.",
+                Severity.CRITICAL,
+            )
 
 
 def _together(bad: list[Finding]) -> Finding:

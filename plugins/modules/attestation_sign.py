@@ -53,6 +53,11 @@ options:
   keyid:
     description: The keyid of the key that made O(signature).
     type: str
+  id:
+    description:
+      - The envelope's identity as it was shown (RV(rampart.ollama.attestation_verify#module:id)). Another one is
+        refused, so that what is signed is what was read.
+    type: str
   pae:
     description: File that receives the bytes to sign elsewhere. Nothing is signed.
     type: path

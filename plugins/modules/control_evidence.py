@@ -49,9 +49,9 @@ options:
     type: path
     required: true
   collection_version:
-    description: The version of the collection that made the checks.
+    description: The version of the collection that made the checks. Empty for the version of the collection that runs.
     type: str
-    required: true
+    default: ""
   checks:
     description:
       - What was seen, one dictionary a check.
@@ -94,7 +94,6 @@ EXAMPLES = r"""
     host: "{{ inventory_hostname }}"
     catalogue: roles/control_report/files/controls.yml
     directory: reports
-    collection_version: 0.1.0
     checks:
       - id: store-blobs-verified
         status: passed

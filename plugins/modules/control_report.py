@@ -48,9 +48,9 @@ options:
     type: path
     required: true
   collection_version:
-    description: The version of the collection that writes the report.
+    description: The version of the collection that writes the report. Empty for the version of the one that runs.
     type: str
-    required: true
+    default: ""
 """
 
 EXAMPLES = r"""
@@ -61,7 +61,6 @@ EXAMPLES = r"""
     catalogue: roles/control_report/files/controls.yml
     template: roles/control_report/templates/report.html.j2
     directory: reports
-    collection_version: 0.1.0
   run_once: true
 """
 

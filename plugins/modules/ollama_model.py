@@ -126,6 +126,11 @@ options:
         that a later difference can be located.
     type: path
     version_added: 0.2.0
+  revocations:
+    description:
+      - The host's memory of revocations (M(rampart.ollama.ollama_revocations)), asked once more before anything is
+        published. A model that was revoked while it was fetched is refused.
+    type: path
   policy:
     description:
       - What the layers of a delivered model are judged by before it is published; keys that are not given keep their
@@ -298,6 +303,7 @@ ARGUMENTS = {
     "split_from": {"type": "int", "default": 67108864},
     "progress": {"type": "bool", "default": True},
     "record": {"type": "path"},
+    "revocations": {"type": "path"},
     "policy": {"type": "dict", "default": {}},
     "scan": {
         "type": "dict",
@@ -324,7 +330,8 @@ def have(module: AnsibleModule, store: ModelStore, name: ModelName) -> dict[str,
     quarantine = Path(asked["quarantine"])
     source = source_of(asked)
     counts: dict[str, Any] = {}
-    screening = Screening(store, approval.name.full, asked["policy"], scan_settings(asked["scan"]))
+    remembered = Path(asked["revocations"]) if asked["revocations"] else None
+    screening = Screening(store, approval.name.full, asked["policy"], scan_settings(asked["scan"]), remembered)
     if module.check_mode:
         todo = acquire.plan(store, approval, asked["workers"])
         acquire.require_space(store, quarantine, todo, source.part(quarantine, approval))

@@ -19,10 +19,7 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import (
     FindingError,
@@ -30,6 +27,10 @@ from ansible_collections.rampart.ollama.plugins.module_utils.findings import (
     clean_text,
     refuse,
 )
+from ansible_collections.rampart.ollama.plugins.plugin_utils.signing_keys import public_der
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
@@ -229,7 +230,7 @@ def is_sha256(value: Any) -> bool:
 
 def keyid_of(public_key: Ed25519PublicKey) -> str:
     """Return the keyid: sha256 of the key's DER form, as `openssl pkey -pubin -outform DER | sha256sum` says."""
-    return hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
+    return hashlib.sha256(public_der(public_key)).hexdigest()
 
 
 def sign(envelope: Envelope, private_key: Ed25519PrivateKey) -> Envelope:

@@ -87,7 +87,8 @@ def lookup(
         rank = (int(bool(findings)), int(foreign), age)
         if best is None or rank < best[0]:
             best = (rank, judged, findings)
-    assert best is not None  # there is at least one file
+    if best is None:
+        raise AssertionError("a lookup without files has returned already")
     return Lookup(None if best[2] else best[1], best[2], len(files))
 
 

@@ -10,16 +10,22 @@ import secrets
 import stat
 from pathlib import Path
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-    load_pem_public_key,
-)
+try:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import (
+        BestAvailableEncryption,
+        Encoding,
+        PrivateFormat,
+        PublicFormat,
+        load_pem_private_key,
+        load_pem_public_key,
+    )
+except ImportError:
+    # Plugins are listed and documented also where ansible-core's own dependencies are missing.
+    HAS_CRYPTOGRAPHY = False
+else:
+    HAS_CRYPTOGRAPHY = True
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError, Severity, refuse
 
@@ -44,6 +50,7 @@ def make_key(path: str | Path, passphrase: str) -> Ed25519PublicKey:
     Raises FindingError: ATTESTATION-KEY-EXISTS (nothing is ever overwritten), ATTESTATION-PASSPHRASE,
     ATTESTATION-WRITE.
     """
+    _require_library()
     check_passphrase(passphrase)
     target = Path(path)
     private_key = Ed25519PrivateKey.generate()
@@ -90,6 +97,7 @@ def load_private(path: str | Path, passphrase: str) -> Ed25519PrivateKey:
 
     Raises FindingError: ATTESTATION-READ, ATTESTATION-KEY-PERMISSIONS, ATTESTATION-KEY-UNREADABLE.
     """
+    _require_library()
     try:
         with open(path, "rb") as stream:
             found = os.fstat(stream.fileno())
@@ -128,6 +136,27 @@ def _unreadable(path: str | Path, why: str) -> FindingError:
     )
 
 
+def _require_library() -> None:
+    if not HAS_CRYPTOGRAPHY:
+        raise refuse(
+            "ATTESTATION-LIBRARY",
+            "cryptography",
+            "the Python library is not installed on the controller",
+            "Install securesystemslib[crypto] into the environment that Ansible runs in.",
+        )
+
+
+def unkept_public() -> Ed25519PublicKey:
+    """Return the public half of a key that nobody keeps: what a prediction shows in place of the real one."""
+    _require_library()
+    return Ed25519PrivateKey.generate().public_key()
+
+
+def public_der(public_key: Ed25519PublicKey) -> bytes:
+    """Return the public key in DER, as `openssl pkey -pubin -outform DER` writes it."""
+    return public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
 def public_pem(public_key: Ed25519PublicKey) -> str:
     """Return the public key as PEM, as `openssl pkey -pubout` writes it."""
     return public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
@@ -135,6 +164,7 @@ def public_pem(public_key: Ed25519PublicKey) -> str:
 
 def parse_public(pem: str, subject: str) -> Ed25519PublicKey:
     """Return the public key of a PEM text. Raises FindingError (ATTESTATION-KEY-UNREADABLE)."""
+    _require_library()
     try:
         key = load_pem_public_key(pem.encode("utf-8"))
     except (ValueError, UnsupportedAlgorithm):

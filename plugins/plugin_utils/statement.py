@@ -250,7 +250,8 @@ def _read_host(entry: Any, wrong: Any) -> Host:
     for phase in listed:
         number = phase.get("phase") if isinstance(phase, dict) else None
         moment = trust.parse_time(phase.get("collected_at")) if isinstance(phase, dict) else None
-        if type(number) is not int or number not in controls.PHASES or number in phases or moment is None:
+        whole = isinstance(number, int) and not isinstance(number, bool)
+        if not whole or number not in controls.PHASES or number in phases or moment is None:
             raise wrong(f"host {clean_text(name, 60)} has a phase without number or time, or twice")
         verdict, sha256 = phase.get("verdict"), phase.get("evidence_sha256")
         if not isinstance(verdict, str) or not attestation.is_sha256(sha256):

@@ -14,9 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from typing import TYPE_CHECKING, Any
 
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import (
     FindingError,
@@ -26,6 +24,9 @@ from ansible_collections.rampart.ollama.plugins.module_utils.findings import (
 )
 from ansible_collections.rampart.ollama.plugins.plugin_utils import attestation, signing_keys
 from ansible_collections.rampart.ollama.plugins.plugin_utils.approval_yaml import parse_yaml
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 ROLES = ("evidence", "reviewer", "security_officer", "release")
 ENVIRONMENTS = ("dev", "staging", "prod", "demo")

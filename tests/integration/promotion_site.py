@@ -170,7 +170,7 @@ class Site(Company):
     @staticmethod
     def hidden(terminal: int) -> None:
         """Wait as a person does: the question stands there a moment before the terminal stops to echo."""
-        for _ in range(200):
+        for _try in range(200):
             if not termios.tcgetattr(terminal)[3] & termios.ECHO:
                 return
             time.sleep(0.05)

@@ -10,7 +10,9 @@ as a process. The seed is printed; RAMPART_SEED repeats a run.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import itertools
 import json
 import os
 import random
@@ -156,10 +158,10 @@ class Processes:
             text=True,
         )
         try:
-            stdout, _ = process.communicate(timeout=None if self.kill_after is None else self.kill_after / 1000)
+            stdout, _stderr = process.communicate(timeout=None if self.kill_after is None else self.kill_after / 1000)
         except subprocess.TimeoutExpired:
             process.kill()
-            stdout, _ = process.communicate()
+            stdout, _stderr = process.communicate()
         answer = json.loads(stdout.splitlines()[-1]) if stdout.strip() else {}
         if process.returncode != 0:
             sources._tidy(directory)
@@ -209,14 +211,9 @@ def test_s2_a_model_that_takes_50_cut_runs_is_never_there_by_half(host: Host, di
     """Impatient runs: each of them ends at a cut, and the next one goes on where it ended."""
     cut_runs = 0
     while cut_runs < CUTS:
-        free = [dice.randrange(2, 12)]
-
-        def cut(free: list[int] = free) -> int:
-            # A few connections bring something, and then none does.
-            free[0] -= 1
-            return dice.randrange(1, 300_000) if free[0] >= 0 else dice.randrange(1, 60)
-
-        host.internet.cut = cut
+        # A few connections bring something, and then none does.
+        free = itertools.chain(itertools.repeat(300_000, dice.randrange(2, 12)), itertools.repeat(60))
+        host.internet.cut = functools.partial(lambda most: dice.randrange(1, next(most)), free)
         try:
             acquire.present(host.store, host.quarantine, Processes(host), host.approval)
         except FindingError as error:

@@ -25,7 +25,9 @@ from ansible_collections.rampart.ollama.plugins.module_utils.verify_report impor
 pytestmark = pytest.mark.row("S3")
 
 TIMES = 200
-BYTES = {"STORE-DIGEST-MISMATCH", "STORE-SIZE-MISMATCH", "STORE-MANIFEST-INVALID", "STORE-CLOUD-STUB"}
+BYTES = frozenset(
+    ("STORE-DIGEST-MISMATCH", "STORE-SIZE-MISMATCH", "STORE-MANIFEST-INVALID", "STORE-CLOUD-STUB")
+)
 
 
 class Round:
@@ -100,7 +102,7 @@ class Blobs:
         for digest in self.touched:
             self.write(digest, self.twenty.blobs[digest])
 
-    def right(self, report: VerifyReport, allowed: set[str] = BYTES) -> bool:
+    def right(self, report: VerifyReport, allowed: frozenset[str] = BYTES) -> bool:
         """Whether exactly the touched blobs, and exactly the models that use them, are called bad."""
         users = {name for digest in self.touched for name in self.twenty.users(digest)}
         mismatched = {item.subject for item in report.findings if item.code == "STORE-DIGEST-MISMATCH"}

@@ -164,7 +164,11 @@ def revoked(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.row("S6")
 def test_a_revoked_model_leaves_the_host_and_stays_away(revoked: Path) -> None:
-    ask = "curl -s --unix-socket /run/rampart/ollama/ollama.sock http://localhost/api/tags"
+    ask = (
+        'python3 -c "import socket; s = socket.socket(socket.AF_UNIX); '
+        's.connect(\\"/run/rampart/ollama/ollama.sock\\"); '
+        's.sendall(b\\"GET /api/tags HTTP/1.0\\r\\n\\r\\n\\"); print(s.makefile().read())"'
+    )
     assert "smollm2" in on(HOST, ask)
     run = phase(2, "--extra-vars", f"model_store_approvals_file={revoked}")
     assert_refused(run, "APPROVAL-REVOKED")

@@ -315,6 +315,16 @@ class TestAttestationSign:
         assert not act("attestation_sign", countersigning(company))["changed"]
         assert path.read_bytes() == before
 
+    def test_what_was_replaced_since_it_was_shown_is_not_signed(self, act: Act, company: Company) -> None:
+        company.run("dev")
+        path = put(company, company.signed(company.payload("dev"), "dev"))
+        before = path.read_bytes()
+        with pytest.raises(AnsibleActionFail, match="ATTESTATION-CHANGED"):
+            act("attestation_sign", {**countersigning(company), "id": "sha256:" + "0" * 64})
+        assert path.read_bytes() == before
+        shown = act("attestation_verify", {"envelope": str(path), "trusted_keys": countersigning(company)["trusted_keys"]})
+        assert act("attestation_sign", {**countersigning(company), "id": shown["id"]})["changed"]
+
     def test_check_mode_writes_nothing(self, act: Act, company: Company) -> None:
         company.run("dev")
         put(company, company.signed(company.payload("dev"), "dev"))

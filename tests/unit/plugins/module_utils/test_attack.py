@@ -352,3 +352,20 @@ def test_own_addresses_are_read_from_the_kernel(proc: Any) -> None:
     assert own_addresses(ProcFS(str(proc.root))) == ["192.0.2.7", "2001:db8::7"]
     proc.write("self", "net/if_inet6", "rubbish\n")
     assert own_addresses(ProcFS(str(proc.root))) == ["192.0.2.7"]
+
+
+def test_a_family_that_the_host_does_not_have_is_no_hole_and_no_open_question() -> None:
+    six = next(attack for attack in ATTACKS if attack.id == "ollama-ipv6")
+    (told,) = run_attacks("host", [six], {"host_addresses": ["192.0.2.1"]}, 0.1)
+    assert (told["outcome"], told["evidence"]) == ("refused", "the host has no IPv6 address that could be attacked")
+    # No address at all: nothing was seen.
+    (told,) = run_attacks("host", [six], {"host_addresses": []}, 0.1)
+    assert told["outcome"] == "error"
+
+
+def test_a_port_that_is_to_be_open_is_told_and_not_left_out() -> None:
+    edge = next(attack for attack in ATTACKS if attack.id == "edge-ipv4")
+    targets = {"host_addresses": ["192.0.2.1"], "edge_ports": [8443], "expected_ports": [8443]}
+    (told,) = run_attacks("host", [edge], targets, 0.1)
+    assert told["outcome"] == "refused"
+    assert "expected to be open" in told["evidence"]

@@ -26,7 +26,7 @@ def command(tmp_path: Path) -> Any:
         if data is not None:
             (tmp_path / "model.gguf").write_bytes(data)
         return subprocess.run(
-            [sys.executable, "-S", str(HOME / "scripts/gguf-inspect"), *arguments],
+            [sys.executable, "-S", str(HOME / "scripts/gguf_inspect.py"), *arguments],
             cwd=tmp_path,
             capture_output=True,
             text=True,

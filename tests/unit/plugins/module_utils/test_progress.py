@@ -76,7 +76,7 @@ def test_s2_it_is_written_once_a_second_at_most(tmp_path: Path, clock: Clock) ->
 
 def test_s2_threads_count_together(tmp_path: Path, clock: Clock) -> None:
     gauge = Gauge(tmp_path / PROGRESS_FILE, 4000)
-    workers = [threading.Thread(target=lambda: [gauge.add(1) for _ in range(1000)]) for _number in range(4)]
+    workers = [threading.Thread(target=lambda: [gauge.add(1) for _time in range(1000)]) for _number in range(4)]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -262,3 +262,27 @@ def test_s2_removing_keeps_all_blobs_when_another_manifest_cannot_be_read(
     assert unpublish(maker.store, parse_name("one:1")) == []
     assert maker.blob(first.weights).exists()
     assert not maker.manifest(first).exists()
+
+
+def test_s2_a_new_version_takes_the_place_of_the_old_one_and_of_its_blobs(
+    maker: Any, model: Callable[..., Any], quarantine: Path
+) -> None:
+    old, new = model("test:1", b"old", b"shared", b"kept"), model("test:1", b"new", b"shared")
+    other = model("other:1", b"other", b"kept")
+    for made in (old, other, new):
+        publish(maker.store, lay(quarantine, made))
+    approvals = {item.name.key: item for item in (approval_from_entry(made.entry()) for made in (new, other))}
+    assert verify(maker.store, approvals).findings == []
+    assert not maker.blob(old.weights).exists()
+
+
+def test_s2_a_new_version_removes_nothing_while_another_manifest_cannot_be_read(
+    maker: Any, model: Callable[..., Any], quarantine: Path
+) -> None:
+    old, other = model("test:1", b"old"), model("other:1", b"other")
+    for made in (old, other):
+        publish(maker.store, lay(quarantine, made))
+    maker.rewrite(maker.manifest(other), b"{}")
+    publish(maker.store, lay(quarantine, model("test:1", b"new")))
+    assert maker.blob(old.weights).exists()
+    assert maker.blob(other.weights).exists()

@@ -132,7 +132,13 @@ def test_t2_a_revoked_blob_that_nothing_names_is_told(maker: Any, model: Callabl
     maker.manifest(made).unlink()
     seen = look_for_revoked(maker.store, [revoke(blob=made.weights)])
     assert [finding.code for finding in seen.findings()] == ["STORE-REVOKED-BLOB"]
-    assert seen.check().status == "passed"
+    assert seen.check().status == "failed"
+
+
+def test_t2_what_an_unreadable_manifest_names_is_not_known(maker: Any, model: Callable[..., Any]) -> None:
+    made = maker.put(model("one:1", b"w"))
+    maker.rewrite(maker.manifest(made), b"{broken")
+    assert look_for_revoked(maker.store, [A]).check().status == "unknown"
 
 
 # --- the host's memory

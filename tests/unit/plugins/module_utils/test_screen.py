@@ -15,6 +15,8 @@ from ansible_collections.rampart.ollama.plugins.module_utils import screen
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import Finding, FindingError, Severity
 from ansible_collections.rampart.ollama.plugins.module_utils.gguf_policy import DEFAULT_POLICY
 from ansible_collections.rampart.ollama.plugins.module_utils.manifest import CONFIG_TYPE, LAYER_PREFIX, MANIFEST_TYPE
+from ansible_collections.rampart.ollama.plugins.module_utils.revocation import parse_revocation
+from ansible_collections.rampart.ollama.plugins.module_utils.revocation_memory import remember
 from ansible_collections.rampart.ollama.plugins.module_utils.scan import ScanReport
 from ansible_collections.rampart.ollama.plugins.module_utils.scan_engine import ScanSettings
 from ansible_collections.rampart.ollama.plugins.module_utils.store import ModelStore
@@ -125,3 +127,21 @@ def test_blobs_that_the_store_has_already_are_judged_from_there(
     judge(manifest, files)
     assert judged[shared] == judge.store.blob_path(shared)
     assert set(judged) == {shared, *files}
+
+
+@pytest.mark.row("S6")
+@pytest.mark.parametrize("which", ["manifest", "blob"])
+def test_a_model_that_was_revoked_meanwhile_is_not_published(
+    tmp_path: Path, seen: dict[str, list[Finding]], which: str
+) -> None:
+    manifest, files = delivery(tmp_path, b"weights")
+    digest = "sha256:" + hashlib.sha256(manifest).hexdigest() if which == "manifest" else min(files)
+    listed = {"digest" if which == "manifest" else "blob": digest, "reason": "r", "revoked_date": "2026-01-31"}
+    memory = tmp_path / "memory" / "revocations.json"
+    memory.parent.mkdir()
+    judge = screening(tmp_path, scan=False)
+    judge.revocations = memory
+    judge(manifest, files)
+    remember(memory, [parse_revocation({**listed, "revoked_by": "person@example.org"})])
+    with pytest.raises(FindingError, match="APPROVAL-REVOKED"):
+        judge(manifest, files)

@@ -168,15 +168,12 @@ def test_a_missing_store_has_the_checks_and_none_passes(two: Any, inspector: Ins
     assert statuses(look(two, {}))["store-gguf-structure"] == "unknown"
 
 
-class Clock:
-    now = time.time_ns() + 60_000_000_000
-
-    def __call__(self) -> int:
-        return self.now
+def a_minute_on() -> int:
+    return time.time_ns() + 60_000_000_000
 
 
 def remembered(maker: Any, policy: Any) -> StoreRecord:
-    return recorded(StoreRecord(), maker.store, look(maker, policy, remember=True, now_ns=Clock()))
+    return recorded(StoreRecord(), maker.store, look(maker, policy, remember=True, now_ns=a_minute_on))
 
 
 def test_a_verdict_stands_as_long_as_every_blob_and_the_policy_do(two: Any, inspector: Inspector) -> None:
@@ -185,7 +182,7 @@ def test_a_verdict_stands_as_long_as_every_blob_and_the_policy_do(two: Any, insp
 
     def changed(policy: Any) -> list[str]:
         inspector.asked.clear()
-        report = look(two, policy, mode="changed", record=record, now_ns=Clock())
+        report = look(two, policy, mode="changed", record=record, now_ns=a_minute_on)
         assert statuses(report)["store-layer-policy"] == "passed"
         return inspector.asked
 
@@ -193,7 +190,7 @@ def test_a_verdict_stands_as_long_as_every_blob_and_the_policy_do(two: Any, insp
     assert changed({"require_author": True}) == ["one:1", "two:1"]
     two.blob(two.models[0].weights).touch()
     assert changed({}) == ["one:1"]
-    look(two, {}, record=record, now_ns=Clock())
+    look(two, {}, record=record, now_ns=a_minute_on)
     assert inspector.asked == ["one:1", "one:1", "two:1"], "full judges every model, whatever the record says"
 
 
@@ -202,7 +199,7 @@ def test_a_model_with_a_finding_is_judged_again_each_time(two: Any, inspector: I
     inspector.findings["one:1"] = [finding]
     record = remembered(two, {})
     assert set(record.inspected) == {two.models[1].digest}
-    report = look(two, {}, mode="changed", record=record, now_ns=Clock())
+    report = look(two, {}, mode="changed", record=record, now_ns=a_minute_on)
     assert finding in report.findings
     assert not report.models[0].verified
 

@@ -130,8 +130,8 @@ def test_s6_both_judges_agree_on_good_and_bad_documents() -> None:
     verdicts = [(ours(document), theirs(document)) for document in corpus()]
     assert [pair for pair in verdicts if pair[0] != pair[1]] == []
     # The corpus is one: it holds both kinds.
-    assert sum(good for good, _ in verdicts) > 50
-    assert sum(not good for good, _ in verdicts) > 500
+    assert sum(good for good, _why in verdicts) > 50
+    assert sum(not good for good, _why in verdicts) > 500
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["LOW", "dev", DIGEST])

@@ -436,7 +436,7 @@ def test_t2_no_argument_of_a_program_holds_a_secret(desk: Desk, monkeypatch: pyt
 
     def spy(command: list[str], **options: Any) -> Any:
         seen.append(command)
-        return real(command, **options)
+        return real(command, check=options.pop("check", False), **options)
 
     monkeypatch.setattr(approval_sign.subprocess, "run", spy)
     signed(desk)

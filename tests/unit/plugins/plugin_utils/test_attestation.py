@@ -231,7 +231,7 @@ class TestHostileEnvelopes:
 
     def test_a_signature_too_many_is_not_added(self, envelope: attestation.Envelope) -> None:
         full = envelope
-        for _ in range(attestation.SIGNATURES_MAX - 1):
+        for _number in range(attestation.SIGNATURES_MAX - 1):
             full = attestation.sign(full, Ed25519PrivateKey.generate())
         assert len(full.signatures) == attestation.SIGNATURES_MAX
         assert code_of(lambda: attestation.sign(full, Ed25519PrivateKey.generate())) == "ATTESTATION-INVALID"
