@@ -322,7 +322,8 @@ class TestAttestationSign:
         with pytest.raises(AnsibleActionFail, match="ATTESTATION-CHANGED"):
             act("attestation_sign", {**countersigning(company), "id": "sha256:" + "0" * 64})
         assert path.read_bytes() == before
-        shown = act("attestation_verify", {"envelope": str(path), "trusted_keys": countersigning(company)["trusted_keys"]})
+        trusted = countersigning(company)["trusted_keys"]
+        shown = act("attestation_verify", {"envelope": str(path), "trusted_keys": trusted})
         assert act("attestation_sign", {**countersigning(company), "id": shown["id"]})["changed"]
 
     def test_check_mode_writes_nothing(self, act: Act, company: Company) -> None:
