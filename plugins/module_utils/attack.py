@@ -149,7 +149,7 @@ def run_attacks(
     results = []
     for attack in attacks:
         parameters = parameters_for(attack, origin, targets, timeout)
-        moot = _moot(attack, parameters, targets)
+        moot = _moot(attack, parameters, targets, origin)
         if moot:
             outcome, evidence = REFUSED, moot
         else:
@@ -166,16 +166,17 @@ def run_attacks(
     return results
 
 
-def _moot(attack: Attack, parameters: Parameters, targets: dict[str, Any]) -> str:
+def _moot(attack: Attack, parameters: Parameters, targets: dict[str, Any], origin: str) -> str:
     """Return why an attack has nothing to attack, or an empty text.
 
-    Only where that is known: with no address of the host at all nothing was seen, and nothing is proven.
+    Only where that is known: with no address of the host at all nothing was seen, and nothing is proven. A neighbour
+    can reach a host by link-local addresses that nobody named, so for it a missing family stays an open question.
     """
     if attack.function != "tcp":
         return ""
     if not parameters["ports"]:
         return "every port of this attack is expected to be open"
-    own = dict(attack.targets).get("addresses") == "host_addresses"
+    own = origin in INSIDE and dict(attack.targets).get("addresses") == "host_addresses"
     if own and targets.get("host_addresses") and not parameters["addresses"]:
         return "the host has no IPv{0} address that could be attacked".format(attack.family)
     return ""

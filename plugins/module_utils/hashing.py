@@ -7,6 +7,7 @@ S3).
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -175,9 +176,9 @@ def hash_file(path: AnyPath, marked: bool = False) -> HashResult:
         return HashResult(path, "", 0, error.strerror or str(error))
     marks = Marks() if marked else None
     try:
-        if marked:
-            # A page that somebody has mapped and made dirty takes further writes without a new ctime, until it is
-            # written back: only then does an unchanged ctime mean an unchanged file.
+        # A page that somebody has mapped and made dirty takes further writes without a new ctime, until it is written
+        # back: only then an unchanged ctime means an unchanged file. Where that cannot be asked for, reading goes on.
+        with contextlib.suppress(OSError):
             os.fsync(descriptor)
         before = FileStatus.of(os.fstat(descriptor))
         if hasattr(os, "posix_fadvise"):

@@ -69,7 +69,10 @@ class Reading:
         )
 
     def same_file(self, status: FileStatus) -> bool:
-        """Whether a file is the one that was read, untouched since: any write sets its ctime."""
+        """Whether a file is the one that was read, untouched since.
+
+        A write sets the ctime, also one through a mapping: what was dirty was written back before the reading.
+        """
         return self == Reading.of(status, self.read_ns, self.verity)
 
 

@@ -355,11 +355,14 @@ def test_own_addresses_are_read_from_the_kernel(proc: Any) -> None:
 
 
 def test_a_family_that_the_host_does_not_have_is_no_hole_and_no_open_question() -> None:
-    six = next(attack for attack in ATTACKS if attack.id == "ollama-ipv6")
-    (told,) = run_attacks("host", [six], {"host_addresses": ["192.0.2.1"]}, 0.1)
+    six = next(attack for attack in ATTACKS if attack.id == "host-ipv6")
+    (told,) = run_attacks("server", [six], {"host_addresses": ["192.0.2.1"]}, 0.1)
     assert (told["outcome"], told["evidence"]) == ("refused", "the host has no IPv6 address that could be attacked")
-    # No address at all: nothing was seen.
-    (told,) = run_attacks("host", [six], {"host_addresses": []}, 0.1)
+    # No address at all: nothing was seen. And a neighbour has link-local addresses to try, which nobody named.
+    (told,) = run_attacks("server", [six], {"host_addresses": []}, 0.1)
+    assert told["outcome"] == "error"
+    beside = next(attack for attack in ATTACKS if attack.id == "ollama-ipv6")
+    (told,) = run_attacks("host", [beside], {"host_addresses": ["192.0.2.1"]}, 0.1)
     assert told["outcome"] == "error"
 
 

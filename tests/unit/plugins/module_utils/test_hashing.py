@@ -118,3 +118,32 @@ def test_a_read_error_tells_the_byte_it_came_at(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(hashing.os, "readv", failing)
     result = hash_file(path)
     assert (result.error, result.size, result.digest) == ("Input/output error", 2 * BUFFER_BYTES, "")
+
+
+@pytest.mark.row("S3")
+def test_dirty_pages_are_written_back_before_the_file_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a page that is mapped and dirty takes a further write without a new ctime, and a record would not see it."""
+    path = tmp_path / "blob"
+    path.write_bytes(b"blob")
+    done: list[str] = []
+    sync, look = os.fsync, os.fstat
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append("written back"), sync(descriptor)))
+    monkeypatch.setattr(os, "fstat", lambda descriptor: (done.append("looked at"), look(descriptor))[1])
+    assert hash_file(path).digest == "sha256:" + hashlib.sha256(b"blob").hexdigest()
+    # The first look only asks whether it is a plain file.
+    assert done[:3] == ["looked at", "written back", "looked at"]
+
+
+@pytest.mark.row("S3")
+def test_a_file_system_that_cannot_write_back_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int) -> None:
+        raise OSError(22, "Invalid argument")
+
+    path = tmp_path / "blob"
+    path.write_bytes(b"blob")
+    monkeypatch.setattr(os, "fsync", refuse)
+    assert hash_file(path).error == ""
