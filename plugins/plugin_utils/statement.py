@@ -35,6 +35,8 @@ PREVIOUS = {"staging": "dev", "prod": "staging"}
 """Where what an environment gets was proven: nothing enters dev, and nothing comes back from prod."""
 NEXT = {source: target for target, source in PREVIOUS.items()}
 PHASES_NEEDED = {"dev": (1, 2, 3, 4), "staging": (1, 2, 3, 4, 5), "prod": (1, 2, 3, 4, 5), "demo": (1, 2, 3, 4)}
+BOUND_TO = (3, 4)
+"""The phases that say anew which models and images they saw: what was hardened and what was tested."""
 EVIDENCE_MAX_BYTES = 16 * 1024 * 1024
 HOSTS_MAX = 1000
 
@@ -101,7 +103,11 @@ def build(
     for host in sorted(set(hosts)):
         records = _records(directory, environment, host, digest)
         bound = next(record for record, _sha256 in records if record["phase"] == 2)
-        parts.append((host, subjects.recorded(bound, f"{host}, phase 2")))
+        installed = subjects.recorded(bound, f"{host}, phase 2")
+        for record, _sha256 in records:
+            if record["phase"] in BOUND_TO:
+                subjects.require_same(record, f"{host}, phase {record['phase']}", installed)
+        parts.append((host, installed))
         entries.append(_host_entry(host, environment, records, catalogue))
     about = {**subjects.merge(parts), subjects.COLLECTION: digest}
     promotion = find_promotion(about)

@@ -26,6 +26,8 @@ from ansible_collections.rampart.ollama.plugins.plugin_utils import approvals, a
 ARCHIVE = "image-archive/images.tar"
 COLLECTION = f"collection/{collection_digest.NAME}"
 LOCK_MAX_BYTES = 1024 * 1024
+SERVING = ("relay", "ollama", "gateway")
+"""The images whose containers run while a host serves; the fetcher's and the proxy's run only during a fetch."""
 
 
 def model_subjects(models: Iterable[tuple[Any, Any]]) -> dict[str, str]:
@@ -80,8 +82,44 @@ def recorded(record: Mapping[str, Any], source: str) -> dict[str, str]:
     Raises FindingError: EVIDENCE-UNBOUND (it names none), EVIDENCE-UNVERIFIED (a model was not whole, or not read).
     """
     bound = record.get("subjects")
+    models = _recorded_models(bound, source)
+    try:
+        return {**models, **image_subjects(bound.get("images") if isinstance(bound, Mapping) else None, source)}
+    except FindingError as error:
+        raise unbound(source, error.finding.evidence) from None
+
+
+def require_same(record: Mapping[str, Any], source: str, installed: Mapping[str, str]) -> None:
+    """Compare what a later phase hardened or tested with what phase 2 had `installed`: the models that were served,
+    and the images that its containers ran.
+
+    Raises FindingError: EVIDENCE-UNBOUND, EVIDENCE-UNVERIFIED, EVIDENCE-MIXED.
+    """
+    bound = record.get("subjects")
+    seen = _recorded_models(bound, source)
+    running = bound.get("running") if isinstance(bound, Mapping) else None
+    if not isinstance(running, Mapping) or not set(SERVING) <= set(running):
+        raise unbound(source, f"it does not say which images ran as {', '.join(SERVING)}")
+    try:
+        seen.update({f"image/{name}": _hex(digest) for name, digest in running.items()})
+    except FindingError as error:
+        raise unbound(source, error.finding.evidence) from None
+    due = {name for name in installed if name.startswith("model/")} | set(seen)
+    for name in sorted(due):
+        if installed.get(name) == seen.get(name):
+            continue
+        before, after = (part.get(name, "none")[:16] for part in (installed, seen))
+        raise refuse(
+            "EVIDENCE-MIXED",
+            source,
+            f"{name} was {before} in phase 2 and {after} here, so what was tested is not what would be signed",
+            "Run the phases again from phase 2, without --tags, then sign.",
+        )
+
+
+def _recorded_models(bound: Any, source: str) -> dict[str, str]:
     models = bound.get("models") if isinstance(bound, Mapping) else None
-    if not isinstance(bound, Mapping) or not isinstance(models, list) or not models:
+    if not isinstance(models, list) or not models:
         raise unbound(source, "it does not say which models and images were there")
     pairs = []
     for model in models:
@@ -97,7 +135,7 @@ def recorded(record: Mapping[str, Any], source: str) -> dict[str, str]:
             )
         pairs.append((model.get("name"), model.get("digest")))
     try:
-        return {**model_subjects(pairs), **image_subjects(bound.get("images"), source)}
+        return model_subjects(pairs)
     except FindingError as error:
         raise unbound(source, error.finding.evidence) from None
 

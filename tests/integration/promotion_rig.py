@@ -174,9 +174,12 @@ class Company:
             "measures": [],
             "facts": {},
         }
+        models = [{"name": MODEL, "digest": f"sha256:{self.model}", "size": 7, "blobs": 1, "verified": True}]
         if phase == 2:
-            models = [{"name": MODEL, "digest": f"sha256:{self.model}", "size": 7, "blobs": 1, "verified": True}]
             record["subjects"] = {"models": models, "images": lock()}
+        elif phase in statements.BOUND_TO:
+            running = {name: lock()["images"][name]["id"] for name in subjects.SERVING}
+            record["subjects"] = {"models": models, "running": running}
         return {**record, **changes.pop("instead", {}), **changes}
 
     def write(self, environment: str, host: str, phase: int, **changes: Any) -> Path:

@@ -22,6 +22,8 @@ from promotion_rig import CATALOGUE, DAY, MODEL, Company, altered, hexes, lock
 pytestmark = pytest.mark.row("S9")
 
 NOW = datetime.datetime(2026, 11, 24, 12, 0, tzinfo=datetime.UTC)
+WHOLE = [{"name": MODEL, "digest": "sha256:" + hexes("c"), "verified": True}]
+RUNNING = {name: lock()["images"][name]["id"] for name in ("relay", "ollama", "gateway")}
 
 
 @pytest.fixture
@@ -137,11 +139,15 @@ class TestEvidenceThatIsNotSigned:
             (2, {"subjects": {"models": [], "images": lock()}}),
             (2, {"subjects": {"images": lock()}}),
             (2, {"subjects": {"models": [{"name": MODEL, "digest": "x", "verified": True}], "images": lock()}}),
+            (3, {"subjects": {}}),
+            (4, {"subjects": None}),
+            (4, {"subjects": {"models": WHOLE, "running": {"relay": "sha256:" + hexes("1")}}}),
+            (4, {"subjects": {"models": WHOLE, "running": {**RUNNING, "gateway": "rampart/gateway:0.2.0"}}}),
             (
                 2,
                 {
                     "subjects": {
-                        "models": [{"name": MODEL, "digest": "sha256:" + hexes("c"), "verified": True}],
+                        "models": WHOLE,
                         "images": {"images": {"relay": {"id": "rampart/relay:0.1.0"}}, "archive_sha256": hexes("a")},
                     }
                 },
@@ -169,8 +175,33 @@ class TestEvidenceThatIsNotSigned:
 
     def test_of_hosts_that_differ(self, company: Company) -> None:
         bound = company.record("dev", "h2", 2)["subjects"]
-        company.write("dev", "h2", 2, subjects={**bound, "images": lock(gateway="9")})
+        company.write("dev", "h2", 2, subjects={**bound, "images": lock(egress="9")})
+        assert company.payload("dev", ["h2"])
         assert code_of(lambda: company.payload("dev", ["h1", "h2"])) == "EVIDENCE-MIXED"
+
+    @pytest.mark.parametrize("phase", [3, 4])
+    @pytest.mark.parametrize(
+        ("models", "running"),
+        [
+            pytest.param([{**WHOLE[0], "digest": "sha256:" + hexes("e")}], {}, id="another-model-under-the-name"),
+            pytest.param([*WHOLE, {**WHOLE[0], "name": MODEL + "-2"}], {}, id="a-model-more"),
+            pytest.param([{**WHOLE[0], "name": MODEL + "-2"}], {}, id="another-model"),
+            pytest.param(WHOLE, {"ollama": "sha256:" + hexes("9")}, id="a-server-of-another-image"),
+            pytest.param(WHOLE, {"sidecar": "sha256:" + hexes("9")}, id="a-container-that-phase-2-did-not-name"),
+        ],
+    )
+    def test_of_other_bytes_than_were_installed(
+        self, company: Company, phase: int, models: list[dict[str, Any]], running: dict[str, str]
+    ) -> None:
+        """A model swapped or an image overridden after phase 2: what was tested is not what would be signed."""
+        company.write("dev", "h1", phase, subjects={"models": models, "running": {**RUNNING, **running}})
+        assert code_of(lambda: company.payload("dev")) == "EVIDENCE-MIXED"
+
+    @pytest.mark.parametrize("phase", [3, 4])
+    def test_of_a_model_that_was_not_whole_when_it_was_tested(self, company: Company, phase: int) -> None:
+        models = [{**WHOLE[0], "verified": False}]
+        company.write("dev", "h1", phase, subjects={"models": models, "running": RUNNING})
+        assert code_of(lambda: company.payload("dev")) == "EVIDENCE-UNVERIFIED"
 
     @pytest.mark.parametrize(
         "text",
