@@ -61,7 +61,6 @@ SCALARS: dict[int, tuple[int, str]] = {
     I64: (8, "q"),
     F64: (8, "d"),
 }
-INTEGERS = (U8, I8, U16, I16, U32, I32, U64, I64)
 
 
 class TensorType(NamedTuple):
