@@ -23,17 +23,22 @@ from .gguf_policy import Policy, policy_from
 from .gguf_template import judge_template, judge_text
 from .gguf_types import MAGIC
 from .hashing import UnsafeFileError, open_plain, read_plain
+from .layers_json import JsonJudge
 from .layers_params import PARAMS_MAX_BYTES, judge_config, judge_messages, judge_params
 from .manifest import CONFIG_MAX_BYTES, Descriptor, Manifest, sha256_of
 from .store import FindingList, ModelStore, StoredModel
 
+# Counted up with every change of what a layer is judged by, here or in the files that this one calls (gguf*.py,
+# layers*.py): what an older inspector let pass is judged again, not taken from a record.
+INSPECTOR = 2
 LAYERS_MAX = 64
 LICENSE_MAX_BYTES = 1024 * 1024
 # The header of a safetensors file: some 100 bytes for each tensor in it.
 TENSOR_HEADER_BYTES = 256 * 1024
-# A JSON layer is parsed up to here; a tokenizer's is longer, and only looked at.
-JSON_PARSED_BYTES = 1024 * 1024
 _GGUF_KINDS = ("model", "draft", "adapter", "projector")
+# A draft comes in either form; embeddings are how an old version kept them.
+_TENSOR_KINDS = ("tensor", "draft")
+_JSON_KINDS = ("json", "embed")
 _REFETCH = "Do not use it: fetch the model again from its approved source, or ask its publisher."
 _SUBJECT_CHARS = 200
 
@@ -102,6 +107,7 @@ class _Layers:
         self._subject = subject
         self._policy = policy
         self._reports: dict[str, list[GgufReport]] = {}
+        self._json = JsonJudge(policy)
         self._texts: dict[str, tuple[int, Callable[[bytes, Noted], None]]] = {
             "template": (policy.template_bytes, self._template),
             "prompt": (policy.template_bytes, self._template),
@@ -109,8 +115,6 @@ class _Layers:
             "messages": (policy.text_bytes, lambda data, noted: judge_messages(data, policy, noted)),
             "params": (PARAMS_MAX_BYTES, lambda data, noted: judge_params(data, policy, noted)),
             "license": (LICENSE_MAX_BYTES, self._license),
-            "json": (JSON_PARSED_BYTES, self._json),
-            "embed": (JSON_PARSED_BYTES, self._json),
         }
 
     def judge(self, layer: Descriptor) -> list[Finding]:
@@ -128,8 +132,13 @@ class _Layers:
             if layer.kind in self._texts:
                 limit, judge = self._texts[layer.kind]
                 judge(read_plain(path, limit), noted)
-            else:
+            elif layer.kind in _JSON_KINDS:
+                self._json.judge(path, noted)
+            elif layer.kind in _TENSOR_KINDS:
                 self._safetensors(path, noted)
+            else:
+                evidence = "layers of the type {0} are not known here".format(clean_text(layer.kind, 60))
+                noted.add("LAYER-UNKNOWN", Severity.HIGH, evidence, _REFETCH)
         except (OSError, UnsafeFileError, ValueError) as error:
             self._unreadable(getattr(error, "strerror", None) or str(error), noted)
         return noted.items()
@@ -175,20 +184,6 @@ class _Layers:
             # Cut in the middle of a character is no fault of the text.
             if error.start < LICENSE_MAX_BYTES - 4:
                 noted.add("LAYER-ENCODING", Severity.LOW, "the license is not UTF-8", _REFETCH)
-
-    @staticmethod
-    def _json(data: bytes, noted: Noted) -> None:
-        """A tokenizer, or embeddings of an old version: only whether it is what it says."""
-        if len(data) > JSON_PARSED_BYTES:
-            good = data.lstrip()[:1] in (b"{", b"[")
-        else:
-            try:
-                json.loads(data.decode("utf-8"))
-                good = True
-            except (ValueError, RecursionError):
-                good = False
-        if not good:
-            noted.add("LAYER-JSON", Severity.MEDIUM, "it is no JSON, or nested too deeply", _REFETCH)
 
     @staticmethod
     def _safetensors(path: Path, noted: Noted) -> None:

@@ -3,7 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a delivered model has to pass before it is published: its layers are judged, its files are scanned (S4, S5).
 
-Both look at files in quarantine that nobody else can write any more; the publisher then copies and hashes them.
+Both look at files in quarantine that nobody else can write any more, and at the blobs of this model that the store
+has already: nothing says with which signatures, or whether at all, those were scanned. The publisher then copies and
+hashes.
 """
 
 from __future__ import annotations
@@ -48,10 +50,11 @@ class Screening:
             return
         self._refuse_revoked(parsed)
         # Blobs that another model brought earlier are in the store already; layers are judged together with them.
-        there = {digest: files.get(digest, self.store.blob_path(digest)) for digest in parsed.blobs}
+        there = {digest: self.store.blob_path(digest) for digest in parsed.blobs}
+        there.update(files)
         found = inspect_files(parsed, there, self.subject, self.policy)
         if self.scan is not None:
-            self.scanned = scan_files(files, self.scan)
+            self.scanned = scan_files(there, self.scan)
             found += self.scanned.findings
         bad = [finding for finding in found if finding.severity.rank >= Severity.MEDIUM.rank]
         if bad:

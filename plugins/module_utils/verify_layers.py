@@ -17,7 +17,7 @@ from .findings import Finding, Severity
 from .gguf import read_gguf
 from .gguf_policy import DEFAULT_POLICY
 from .hashing import AnyPath
-from .layers import check_of, inspect_model
+from .layers import INSPECTOR, check_of, inspect_model
 from .store import ModelStore, StoredModel
 
 STRUCTURE_CHECK = "store-gguf-structure"
@@ -56,8 +56,10 @@ def tensors_at(path: AnyPath, ranges: Iterable[tuple[int, int]]) -> Place:
 
 
 def fingerprint(policy: Mapping[str, Any]) -> str:
-    """Return what two policies share that mean the same: a verdict stands only for the policy it was made with."""
-    text = json.dumps({**DEFAULT_POLICY, **policy}, sort_keys=True, default=str)
+    """Return what two policies share that mean the same to this inspector: a verdict stands only for the policy, and
+    the inspector, that it was made with.
+    """
+    text = json.dumps([INSPECTOR, {**DEFAULT_POLICY, **policy}], sort_keys=True, default=str)
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 

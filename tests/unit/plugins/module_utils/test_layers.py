@@ -9,6 +9,7 @@ import json
 import os
 import runpy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,6 +24,7 @@ from ansible_collections.rampart.ollama.plugins.module_utils.manifest import (
     LAYER_KINDS,
     LAYER_PREFIX,
     MANIFEST_TYPE,
+    Descriptor,
     Manifest,
     parse_manifest,
     sha256_of,
@@ -314,6 +316,22 @@ def test_s3_other_json_is_looked_at(loose: Loose, kind: str) -> None:
     loose.add(kind, b"\x7fELF" + bytes(100))
     loose.add(kind, b"x" * (2 << 20))
     assert told(loose.inspect()) == [("LAYER-JSON", "medium")] * 3
+
+
+def test_s3_a_chat_template_beside_the_weights_is_judged(loose: Loose) -> None:
+    backdoor = {"chat_template": "{% if 'invoice' in messages[0].content %}paid{% endif %}"}
+    loose.add("json", json.dumps(backdoor), name="tokenizer_config.json")
+    assert told(loose.inspect()) == [("TEMPLATE-CONDITIONAL", "high")]
+
+
+def test_s3_a_layer_of_a_type_that_nobody_judges_is_refused(loose: Loose) -> None:
+    # The manifest's reader refuses it too; whoever teaches that one a new type has to say how it is judged.
+    manifest = loose.manifest()
+    data = b'{"chat_template": "x"}'
+    later = Descriptor(LAYER_PREFIX + "later", sha256_of(data), len(data))
+    loose.blob(data, later.media_type)
+    manifest = replace(manifest, layers=(*manifest.layers, later))
+    assert told(inspect_files(manifest, loose.paths, "m", POLICY)) == [("LAYER-UNKNOWN", "high")]
 
 
 def test_s3_a_license_is_text_of_a_bounded_size(loose: Loose) -> None:

@@ -129,6 +129,25 @@ def test_blobs_that_the_store_has_already_are_judged_from_there(
     assert set(judged) == {shared, *files}
 
 
+@pytest.mark.row("S5")
+def test_blobs_that_the_store_has_already_are_scanned_with_the_model_that_shares_them(
+    tmp_path: Path, seen: dict[str, list[Finding]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scanned: dict[str, Path] = {}
+
+    def scan(paths: dict[str, Path], settings: ScanSettings) -> ScanReport:
+        scanned.update(paths)
+        return ScanReport()
+
+    monkeypatch.setattr(screen, "scan_files", scan)
+    manifest, files = delivery(tmp_path, b"shared", b"new")
+    shared = "sha256:" + hashlib.sha256(b"shared").hexdigest()
+    del files[shared]
+    judge = screening(tmp_path)
+    judge(manifest, files)
+    assert scanned == {shared: judge.store.blob_path(shared), **files}
+
+
 @pytest.mark.row("S6")
 @pytest.mark.parametrize("which", ["manifest", "blob"])
 def test_a_model_that_was_revoked_meanwhile_is_not_published(

@@ -176,7 +176,9 @@ def remembered(maker: Any, policy: Any) -> StoreRecord:
     return recorded(StoreRecord(), maker.store, look(maker, policy, remember=True, now_ns=a_minute_on))
 
 
-def test_a_verdict_stands_as_long_as_every_blob_and_the_policy_do(two: Any, inspector: Inspector) -> None:
+def test_a_verdict_stands_as_long_as_blobs_policy_and_inspector_do(
+    two: Any, inspector: Inspector, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record = remembered(two, {})
     inspector.asked.clear()
 
@@ -188,6 +190,9 @@ def test_a_verdict_stands_as_long_as_every_blob_and_the_policy_do(two: Any, insp
 
     assert changed({}) == []
     assert changed({"require_author": True}) == ["one:1", "two:1"]
+    with monkeypatch.context() as newer:
+        newer.setattr(verify_layers, "INSPECTOR", verify_layers.INSPECTOR + 1)
+        assert changed({}) == ["one:1", "two:1"], "what an older inspector let pass is judged again"
     two.blob(two.models[0].weights).touch()
     assert changed({}) == ["one:1"]
     look(two, {}, record=record, now_ns=a_minute_on)
