@@ -140,7 +140,8 @@ options:
     default: {}
   scan:
     description:
-      - The ClamAV daemon that scans the delivered files before they are published. Without it nothing is scanned.
+      - The ClamAV daemon that scans the delivered files before they are published, and with them the blobs of this
+        model that the store has already because another model brought them. Without it nothing is scanned.
       - A scanner that does not answer, or did not read everything, refuses the model.
     type: dict
     suboptions:
@@ -258,27 +259,11 @@ findings:
   sample: []
 """
 
-from pathlib import Path
-from typing import Any, Optional
-
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.rampart.ollama.plugins.module_utils import acquire, sources
-from ansible_collections.rampart.ollama.plugins.module_utils.approval import Approval, approval_for
-from ansible_collections.rampart.ollama.plugins.module_utils.engine import Engine
-from ansible_collections.rampart.ollama.plugins.module_utils.fetch_container import FetcherSettings
-from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError, as_dicts, refuse
-from ansible_collections.rampart.ollama.plugins.module_utils.names import (
-    ModelName,
-    parse_name,
-    require_source,
-)
-from ansible_collections.rampart.ollama.plugins.module_utils.scan_engine import ScanSettings
-from ansible_collections.rampart.ollama.plugins.module_utils.screen import Screening
-from ansible_collections.rampart.ollama.plugins.module_utils.store import ModelStore
+from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError, as_dicts
+from ansible_collections.rampart.ollama.plugins.module_utils.model_request import have, have_not
 
-# Each is a thread, a TLS session and a connection of the proxy's.
-CONNECTIONS_MAX = 16
 ARGUMENTS = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "name": {"type": "str", "required": True},
@@ -321,114 +306,6 @@ ARGUMENTS = {
 }
 
 
-def have(module: AnsibleModule, store: ModelStore, name: ModelName) -> dict[str, Any]:
-    """Return the result of state present: predicted in check mode, done otherwise. Raises FindingError."""
-    asked = module.params
-    require_source(name, asked["allowed_sources"])
-    approval = approval_for(name, asked["approval"])
-    require_origin(approval, asked)
-    quarantine = Path(asked["quarantine"])
-    source = source_of(asked)
-    counts: dict[str, Any] = {}
-    remembered = Path(asked["revocations"]) if asked["revocations"] else None
-    screening = Screening(store, approval.name.full, asked["policy"], scan_settings(asked["scan"]), remembered)
-    if module.check_mode:
-        todo = acquire.plan(store, approval, asked["workers"])
-        acquire.require_space(store, quarantine, todo, source.part(quarantine, approval))
-    else:
-        record = Path(asked["record"]) if asked["record"] else None
-        todo, counts = acquire.present(store, quarantine, source, approval, asked["workers"], record, screening)
-    result = {
-        "changed": todo.changed,
-        "model": describe(approval),
-        "fetched": sorted(todo.fetch),
-        "source_needed": todo.needs_source,
-        "findings": as_dicts(screening.findings),
-    }
-    if counts:
-        result["transfer"] = counts
-    if screening.scanned is not None:
-        result["scanned"] = screening.scanned.as_result()
-    if module._diff:
-        result["diff"] = todo.as_diff()
-    return result
-
-
-def scan_settings(asked: Optional[dict[str, Any]]) -> Optional[ScanSettings]:
-    """Return the scanner that is to be asked, if any. Raises FindingError (SCAN-SETTINGS-INVALID)."""
-    if asked is None:
-        return None
-    return ScanSettings(
-        socket=asked["socket"],
-        config=asked["config"],
-        scratch=asked["scratch"],
-        max_age_days=asked["max_signature_age"],
-        allow_undated=asked["allow_undated"],
-    )
-
-
-def require_origin(approval: Approval, asked: dict[str, Any]) -> None:
-    """Refuse bytes that are carried in when the approval does not say where they came from."""
-    if asked["source"] != "registry" and not asked["approval"].get("source"):
-        raise refuse(
-            "APPROVAL-INCOMPLETE",
-            approval.name.full,
-            "the entry names no source, and a {0} does not show where it came from".format(asked["source"]),
-            "Complete the entry in models_registry.yaml (source: where the bytes were fetched), then run again.",
-        )
-
-
-def source_of(asked: dict[str, Any]) -> sources.Source:
-    """Return the source that the arguments name. Raises FindingError (FETCH-JOB) for figures that will not do."""
-    if asked["source"] == "bundle":
-        return sources.Bundle(Path(asked["src"]))
-    if asked["source"] == "file":
-        return sources.Directory(Path(asked["src"]))
-    if not 1 <= asked["connections"] <= CONNECTIONS_MAX or asked["split_from"] < 0:
-        raise refuse(
-            "FETCH-JOB",
-            asked["name"],
-            "connections is {0}, split_from is {1}".format(asked["connections"], asked["split_from"]),
-            "Give 1 to {0} connections, and a size that is not negative.".format(CONNECTIONS_MAX),
-        )
-    settings = FetcherSettings(
-        image=asked["fetcher_image"] or "",
-        uid=asked["fetcher_uid"],
-        egress_socket=Path(asked["egress_socket"]),
-        ca_bundle=Path(asked["ca_bundle"]) if asked["ca_bundle"] else None,
-        timeout=float(asked["timeout"]),
-    )
-    return sources.Registry(
-        Engine(asked["docker_socket"]),
-        settings,
-        tuple(asked["redirect_hosts"]),
-        connections=asked["connections"],
-        split_from=asked["split_from"],
-    )
-
-
-def describe(approval: Approval) -> dict[str, Any]:
-    """Return name, digest, size in bytes and number of blobs of a model."""
-    return {
-        "name": approval.name.full,
-        "digest": approval.digest,
-        "size": approval.size,
-        "blobs": len(approval.blobs),
-    }
-
-
-def have_not(module: AnsibleModule, store: ModelStore, name: ModelName) -> dict[str, Any]:
-    """Return the result of state absent: predicted in check mode, done otherwise. Raises FindingError."""
-    there, removed = acquire.removal(store, name)
-    if there and not module.check_mode:
-        removed = acquire.absent(store, name)
-    result = {"changed": there, "model": {"name": name.full}, "removed": removed}
-    if module._diff:
-        lines = ["manifest {0}".format(name.full), *removed] if there else []
-        result["diff"] = {"before": "".join(line + "\n" for line in lines), "after": ""}
-    return result
-
-
 def main() -> None:
     """Do what the arguments ask, and end with one finding when it cannot be done."""
     module = AnsibleModule(
@@ -440,11 +317,9 @@ def main() -> None:
             ("source", "file", ("src",)),
         ],
     )
-    asked = module.params
-    store = ModelStore(asked["store"], asked["owner_uid"], asked["owner_gid"])
+    work = have if module.params["state"] == "present" else have_not
     try:
-        name = parse_name(asked["name"])
-        result = have(module, store, name) if asked["state"] == "present" else have_not(module, store, name)
+        result = work(module.params, check=module.check_mode, diff=module._diff)
     except FindingError as error:
         module.fail_json(msg=str(error), findings=as_dicts([error.finding]))
     module.exit_json(**{"findings": [], **result})

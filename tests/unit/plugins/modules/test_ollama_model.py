@@ -9,6 +9,7 @@ The engine is fake; what it runs is the real fetcher, which talks to a real prox
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,10 @@ from ansible_collections.rampart.ollama.plugins.module_utils import acquire, fet
 from ansible_collections.rampart.ollama.plugins.module_utils.approval import approval_from_entry
 from ansible_collections.rampart.ollama.plugins.module_utils.registry import Limits
 from ansible_collections.rampart.ollama.plugins.module_utils.verify import verify
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from profile_data import seccomp_text
 
 
 @pytest.fixture
@@ -37,6 +42,9 @@ def host(
     quarantine = tmp_path / "quarantine"
     quarantine.mkdir(mode=0o700)
     fake_engine.run = run_fetcher
+    profile = tmp_path / "rampart.json"
+    profile.write_text(seccomp_text())
+    monkeypatch.setattr(fetch_container, "SECCOMP_PROFILE", profile)
 
     def quick(total_seconds: float, connections: int, split_from: int) -> Limits:
         return Limits(5, total_seconds, 2, 0.01, connections, split_from)
@@ -121,7 +129,7 @@ def test_i2_the_container_has_no_network_no_rights_and_no_secret(host: Any, mode
     assert limits["ReadonlyRootfs"] is True
     assert limits["CapDrop"] == ["ALL"]
     assert "CapAdd" not in limits
-    assert limits["SecurityOpt"] == ["no-new-privileges"]
+    assert limits["SecurityOpt"][:2] == ["no-new-privileges:true", "seccomp=" + seccomp_text()]
     assert limits["Privileged"] is False
     assert (limits["Memory"], limits["MemorySwap"], limits["PidsLimit"]) == (512 << 20, 512 << 20, 64)
     assert "noexec" in limits["Tmpfs"]["/tmp"]
