@@ -50,7 +50,8 @@ options:
     type: path
   signature_required:
     description:
-      - Whether an entry has to be signed by an allowed signer other than C(fetched_by).
+      - Whether an entry has to be signed by an allowed signer other than C(fetched_by), and C(fetched_by) has to be a
+        name of O(signers_file).
       - Without it, in V(staging) and V(prod). Elsewhere what is missing is a finding.
     type: bool
   revocations:

@@ -74,8 +74,8 @@ class Judge:
         """Return the entry that approves `name` (a reference, or an entry's own name).
 
         Raises FindingError: what `find_approval` raises, APPROVAL-USE, APPROVAL-UNSIGNED,
-        APPROVAL-SIGNATURE-INVALID, APPROVAL-SELF-SIGNED, APPROVAL-SIGNERS-MISSING, APPROVAL-SIGNERS-INVALID,
-        APPROVAL-REVOKED-KEYS, APPROVAL-SSH-KEYGEN.
+        APPROVAL-SIGNATURE-INVALID, APPROVAL-SELF-SIGNED, APPROVAL-FETCHER-UNKNOWN, APPROVAL-SIGNERS-MISSING,
+        APPROVAL-SIGNERS-INVALID, APPROVAL-REVOKED-KEYS, APPROVAL-SSH-KEYGEN.
         """
         number = find_number(self.registry, name, self.environment, self._revoked)
         entry = self.registry.entries[number]
@@ -158,8 +158,8 @@ class Judge:
 def require_countersigned(entry: Mapping[str, Any], item: Mapping[str, Any], verifier: Verifier) -> None:
     """Raise FindingError unless `item` is a signature of `entry` by an allowed signer who did not fetch it.
 
-    APPROVAL-SIGNATURE-INVALID, or APPROVAL-SELF-SIGNED: one name, in any case of letters, or one key under two names,
-    is one person.
+    APPROVAL-SIGNATURE-INVALID; APPROVAL-SELF-SIGNED: one name, in any case of letters, or one key under two names, is
+    one person; APPROVAL-FETCHER-UNKNOWN: a name that allowed_signers does not have may be anybody's, the signer's too.
     """
     subject, fetcher, signer = _subject(entry), entry.get("fetched_by", ""), item["signer"]
     signature = verifier.verify(payload(entry), signer, item["signature"], subject)
@@ -170,6 +170,13 @@ def require_countersigned(entry: Mapping[str, Any], item: Mapping[str, Any], ver
         why = "{0} signed with a key that is {1}'s too".format(signer, fetcher)
     if why:
         raise refuse("APPROVAL-SELF-SIGNED", subject, why, "Two persons are needed. " + _SIGN)
+    if not verifier.signers.knows(fetcher):
+        raise refuse(
+            "APPROVAL-FETCHER-UNKNOWN",
+            subject,
+            "it was fetched by {0}, whom allowed_signers does not name".format(clean_text(fetcher, 60)),
+            "List the fetcher with a key of its own (docs/models_registry.md), or correct fetched_by and sign again.",
+        )
 
 
 def _subject(entry: Mapping[str, Any]) -> str:
@@ -219,6 +226,7 @@ _CHECKS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "APPROVAL-UNSIGNED",
             "APPROVAL-SIGNATURE-INVALID",
             "APPROVAL-SELF-SIGNED",
+            "APPROVAL-FETCHER-UNKNOWN",
             "APPROVAL-SIGNERS-MISSING",
             "APPROVAL-SIGNERS-INVALID",
             "APPROVAL-REVOKED-KEYS",

@@ -57,9 +57,13 @@ class AllowedSigners:
         """Whether `principal` is someone whose key this is."""
         return any(signer.key == key and signer.names(principal) for signer in self.signers)
 
-    def lists(self, principal: str) -> bool:
-        """Whether there is any line for `principal`."""
-        return any(signer.names(principal) for signer in self.signers)
+    def knows(self, principal: str) -> bool:
+        """Whether a line names `principal` in full: a pattern fits names that nobody has."""
+        wanted = principal.strip().casefold()
+        return any(
+            signer.names(wanted) and wanted in [pattern.casefold() for pattern in signer.patterns]
+            for signer in self.signers
+        )
 
 
 def _glob(pattern: str) -> re.Pattern[str]:

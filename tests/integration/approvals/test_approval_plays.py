@@ -220,7 +220,7 @@ def test_s6_what_a_person_has_to_decide_is_asked_for_in_one_message(office: Offi
 def test_t2_a_second_person_signs_at_a_terminal_with_an_encrypted_key(office: Office) -> None:
     assert office.approve(approve_model_confirm="yes")[0] == 0
     key = office.keys.path("bob-at-desk", passphrase="geheim-genug")
-    office.signers.write_text(office.keys.line(BOB, "bob-at-desk"))
+    office.signers.write_text(office.keys.line(ALICE, "alice") + office.keys.line(BOB, "bob-at-desk"))
     variables = {
         "approve_model_reference": "mistral:7b",
         "approve_model_signer": BOB,
@@ -346,6 +346,7 @@ def test_t2_the_role_takes_signed_entries_and_takes_revoked_models_out(office: O
     status, output = office.play(str(play), USE, "--check")
     assert status == 2
     assert served.exists()
+    assert not (state / "revocations.restart-due").exists()
     assert not (state / "revocations.json").exists()
     status, output = office.play(str(play), USE)
     assert status == 2
@@ -362,3 +363,17 @@ def test_t2_the_role_takes_signed_entries_and_takes_revoked_models_out(office: O
     assert status == 2
     assert "APPROVAL-REVOKED: " in output
     assert not served.exists()
+
+    # Nobody can read the file any more: the host enforces what it remembers, and only then the run ends.
+    office.file.write_text("models: [")
+    served.parent.mkdir(parents=True, exist_ok=True)
+    served.write_bytes(manifest())
+    status, output = office.play(str(play), USE)
+    assert status == 2
+    assert "APPROVAL-INVALID: " in output
+    assert not served.exists()
+    # No engine answered, so whoever holds it in memory was not restarted; that stays due.
+    assert (state / "revocations.restart-due").read_text() == digest_of(manifest()) + "\n"
+    status, output = office.play(str(play), {**USE, "model_store_server": ""})
+    assert status == 2
+    assert not (state / "revocations.restart-due").exists()

@@ -37,7 +37,7 @@ def test_s6_prod_asks_for_a_use_and_a_signature(
         find({"models": [entry]}, "mistral:7b", "prod", use="tests")
     keys = Keys(tmp_path / "keys")
     signers = tmp_path / "allowed_signers"
-    signers.write_text(keys.line(BOB, "bob"))
+    signers.write_text(keys.line(ALICE, "alice") + keys.line(BOB, "bob"))
     entry["signatures"] = [{"signer": BOB, "signature": keys.sign(payload(entry), "bob")}]
     with pytest.raises(AnsibleFilterError, match="APPROVAL-SIGNERS-MISSING: "):
         find({"models": [entry]}, "mistral:7b", "prod", use="tests")
