@@ -35,7 +35,8 @@ _REMEDY = "Put it back from a backup; what a host has revoked must not be forgot
 class Memory:
     """A host's revocations and what just came of them: `all`, those `added` (or reworded), those the list `lost`.
 
-    `before` is the file's text, None when there was no file; `after` is what it has to hold.
+    `before` is the file's text, None when there was no file; `after` is what it has to hold. `compared` is False where
+    the list could not be read: what it lost is not known.
     """
 
     all: tuple[Revocation, ...]
@@ -43,6 +44,7 @@ class Memory:
     lost: tuple[Revocation, ...]
     before: Optional[str]
     after: Optional[str]
+    compared: bool = True
 
     @property
     def changed(self) -> bool:
@@ -51,6 +53,9 @@ class Memory:
 
     def check(self) -> Check:
         """Return the check store-revocations-kept: models_registry.yaml still has all that the host knows."""
+        if not self.compared:
+            evidence = "{0} revocations remembered, held against no list".format(len(self.all))
+            return check("store-revocations-kept", None, evidence)
         evidence = "{0} revocations remembered, {1} lost".format(len(self.all), len(self.lost) or "none")
         return check("store-revocations-kept", not self.lost, evidence)
 
@@ -79,21 +84,23 @@ def read_memory(path: Union[str, Path]) -> tuple[Revocation, ...]:
     return _parse(_read(path), str(path))
 
 
-def remember(path: Union[str, Path], listed: Iterable[Revocation], write: bool = True) -> Memory:
+def remember(path: Union[str, Path], listed: Optional[Iterable[Revocation]], write: bool = True) -> Memory:
     """Add `listed` to a host's memory and return what came of it; `write` False only predicts.
 
+    `listed` None: the list could not be read, and the host has what it remembers.
     The list's wording wins for a revocation that both have. A known one is lost when the list lacks a digest of it.
     Safe against another run at the same time, a cut and a full disk: the file is the old one or the new one. Raises
     FindingError (REVOCATION-MEMORY).
     """
     path = Path(path)
+    given = None if listed is None else tuple(listed)
     if not write:
-        return _merge(path, tuple(listed))
+        return _merge(path, given)
     try:
-        with _directory_lock(path.parent) as directory:
-            memory = _merge(path, tuple(listed))
+        with directory_lock(path.parent) as directory:
+            memory = _merge(path, given)
             if memory.changed and memory.after is not None:
-                _write(directory, path.name, memory.after)
+                write_whole(directory, path.name, memory.after)
             return memory
     except OSError as error:
         raise _refusal(
@@ -101,9 +108,10 @@ def remember(path: Union[str, Path], listed: Iterable[Revocation], write: bool =
         ) from error
 
 
-def _merge(path: Path, listed: tuple[Revocation, ...]) -> Memory:
+def _merge(path: Path, given: Optional[tuple[Revocation, ...]]) -> Memory:
     before = _read(path)
     known = _parse(before, str(path))
+    listed = known if given is None else given
     union = {revocation.key: revocation for revocation in known}
     union.update({revocation.key: revocation for revocation in listed})
     if len(union) > REVOCATIONS_MAX:
@@ -117,6 +125,7 @@ def _merge(path: Path, listed: tuple[Revocation, ...]) -> Memory:
         lost=tuple(revocation for revocation in known if not set(revocation.digests) <= there),
         before=before,
         after=_dump(merged) if merged or before is not None else None,
+        compared=given is not None,
     )
 
 
@@ -163,7 +172,7 @@ def _dump(revocations: Iterable[Revocation]) -> str:
 
 
 @contextlib.contextmanager
-def _directory_lock(directory: Path) -> Iterator[int]:
+def directory_lock(directory: Path) -> Iterator[int]:
     """Yield a descriptor of the directory, held for one writer; the next one waits its (short) turn."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -173,7 +182,8 @@ def _directory_lock(directory: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _write(directory: int, name: str, text: str) -> None:
+def write_whole(directory: int, name: str, text: str) -> None:
+    """Put a file of this text, mode 0600, into an open, locked directory. Raises OSError, the old file kept."""
     draft = ".{0}.new".format(name)
     # What a run that was killed left; the lock says that nobody else is writing it.
     with contextlib.suppress(FileNotFoundError):

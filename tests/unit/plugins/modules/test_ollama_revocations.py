@@ -20,7 +20,7 @@ def revocation(**changes: str) -> dict[str, str]:
 
 @pytest.fixture
 def ask(maker: Any, run_module: Callable[..., dict[str, Any]], tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    def call(revocations: list[Any], check: bool = False, diff: bool = False, **changes: Any) -> dict[str, Any]:
+    def call(revocations: list[Any] | None, check: bool = False, diff: bool = False, **changes: Any) -> dict[str, Any]:
         arguments = {
             "path": str(tmp_path / "revocations.json"),
             "store": str(maker.root),
@@ -68,6 +68,8 @@ def test_t2_check_mode_predicts_and_writes_nothing(
     result = ask([revocation(digest=made.digest)], check=True, diff=True)
     assert result["changed"]
     assert len(result["models"]) == 1
+    assert result["restart_due"]
+    assert not (tmp_path / "revocations.restart-due").exists()
     assert result["diff"]["before"] == ""
     assert made.digest in result["diff"]["after"]
     assert not (tmp_path / "revocations.json").exists()
@@ -77,6 +79,53 @@ def test_t2_a_missing_store_is_never_a_pass(ask: Callable[..., dict[str, Any]], 
     result = ask([], store=str(tmp_path / "none"))
     assert {item["id"]: item["status"] for item in result["checks"]}["store-no-revoked-model"] == "unknown"
     assert (result["changed"], result["findings"]) == (False, [])
+
+
+def test_t2_without_a_list_what_the_host_remembers_is_enforced(
+    maker: Any, model: Callable[..., Any], ask: Callable[..., dict[str, Any]]
+) -> None:
+    made = maker.put(model("mistral:7b", b"w"))
+    ask([revocation(digest=made.digest)])
+    result = ask(None)
+    assert [item["digest"] for item in result["models"]] == [made.digest]
+    assert [item["code"] for item in result["findings"]] == ["STORE-REVOKED-MODEL"]
+    assert result["lost"] == []
+    # What nobody could read was not compared, which is never a pass.
+    assert {item["id"]: item["status"] for item in result["checks"]}["store-revocations-kept"] == "unknown"
+
+
+def test_t2_a_run_that_is_killed_after_the_removal_leaves_the_restart_due(
+    maker: Any, model: Callable[..., Any], ask: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
+    made = maker.put(model("mistral:7b", b"w"))
+    assert ask([])["restart_due"] is False
+    first = ask([revocation(digest=made.digest)])
+    # Before anything is removed.
+    assert (first["restart_due"], first["restart_models"]) == (True, [made.digest])
+    assert (tmp_path / "revocations.restart-due").read_text() == made.digest + "\n"
+    maker.manifest(made).unlink()
+    again = ask([revocation(digest=made.digest)])
+    assert (again["models"], again["restart_due"], again["changed"]) == ([], True, False)
+    done: dict[str, Any] = {"state": "restarted", "restarted_for": again["restart_models"]}
+    assert ask(None, check=True, **done)["changed"]
+    assert ask([])["restart_due"]
+    assert ask(None, **done)["changed"]
+    assert not ask(None, **done)["changed"]
+    assert ask([])["restart_due"] is False
+    assert sorted(item.name for item in tmp_path.iterdir() if item.is_file()) == ["revocations.json"]
+
+
+def test_t2_what_is_revoked_meanwhile_stays_due(
+    maker: Any, model: Callable[..., Any], ask: Callable[..., dict[str, Any]]
+) -> None:
+    one, two = maker.put(model("mistral:7b", b"w")), maker.put(model("other:7b", b"o"))
+    first = ask([revocation(digest=one.digest)])
+    both = ask([revocation(digest=one.digest), revocation(digest=two.digest)])
+    assert both["changed"]
+    assert both["restart_models"] == sorted([one.digest, two.digest])
+    # The restart of the first run was before the second removed anything.
+    ask(None, state="restarted", restarted_for=first["restart_models"])
+    assert two.digest in ask([])["restart_models"]
 
 
 @pytest.mark.parametrize(
