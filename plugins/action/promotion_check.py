@@ -39,6 +39,8 @@ class ActionModule(ActionBase):
                 "trusted_keys": {"type": "path", "required": True},
                 "directory": {"type": "path", "required": True},
                 "valid_days": {"type": "int", "default": 90},
+                "allow_rollback": {"type": "str", "default": ""},
+                "rollback_reason": {"type": "str", "default": ""},
                 "catalogue": {"type": "path"},
             }
         )
@@ -73,4 +75,5 @@ class ActionModule(ActionBase):
             controller.catalogue(arguments["catalogue"]),
             controller.now(),
             arguments["valid_days"],
+            promotion_lookup.Rollback(arguments["allow_rollback"], arguments["rollback_reason"]),
         )

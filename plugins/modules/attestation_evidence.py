@@ -16,19 +16,9 @@ description:
 version_added: "0.2.0"
 author:
   - Rampart contributors (@rampart)
-attributes:
-  check_mode:
-    support: full
-    description: In check mode everything is looked at and nothing is written.
-  diff_mode:
-    support: none
-    description: What is written is signed, not edited.
-  idempotent:
-    support: full
-    description: The same evidence, envelope and key give the same file.
-requirements:
-  - cryptography
-  - securesystemslib
+extends_documentation_fragment:
+  - rampart.ollama.attestation
+  - rampart.ollama.attestation.trust
 options:
   environment:
     description: The environment whose hosts the evidence is of.
@@ -55,10 +45,6 @@ options:
   passphrase:
     description: Decrypts the key. Prompt for it or keep it in Ansible vault.
     type: str
-    required: true
-  trusted_keys:
-    description: The file of trusted keys.
-    type: path
     required: true
   promotions:
     description: Directory of the promotions. Staging's evidence carries the promotion it was installed by.

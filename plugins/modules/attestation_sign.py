@@ -16,19 +16,9 @@ description:
 version_added: "0.2.0"
 author:
   - Rampart contributors (@rampart)
-attributes:
-  check_mode:
-    support: full
-    description: In check mode everything is looked at and nothing is written.
-  diff_mode:
-    support: none
-    description: What is written is signed, not edited.
-  idempotent:
-    support: full
-    description: The same evidence, envelope and key give the same file.
-requirements:
-  - cryptography
-  - securesystemslib
+extends_documentation_fragment:
+  - rampart.ollama.attestation
+  - rampart.ollama.attestation.trust
 options:
   envelope:
     description: The envelope.
@@ -37,10 +27,6 @@ options:
   dest:
     description: File that receives the envelope with the new signature; default is O(envelope).
     type: path
-  trusted_keys:
-    description: The file of trusted keys. The key that signs has to be in it.
-    type: path
-    required: true
   private_key:
     description: The key that signs, of mode 0600 and encrypted.
     type: path

@@ -15,26 +15,12 @@ description:
 version_added: "0.2.0"
 author:
   - Rampart contributors (@rampart)
-attributes:
-  check_mode:
-    support: full
-    description: Only looks.
-  diff_mode:
-    support: none
-    description: Changes nothing.
-  idempotent:
-    support: full
-    description: Never reports a change.
-requirements:
-  - cryptography
-  - securesystemslib
+extends_documentation_fragment:
+  - rampart.ollama.attestation.reading
+  - rampart.ollama.attestation.trust
 options:
   envelope:
     description: The envelope.
-    type: path
-    required: true
-  trusted_keys:
-    description: The file of trusted keys.
     type: path
     required: true
 """

@@ -16,53 +16,31 @@ description:
 version_added: "0.2.0"
 author:
   - Rampart contributors (@rampart)
-attributes:
-  check_mode:
-    support: full
-    description: Only looks.
-  diff_mode:
-    support: none
-    description: Changes nothing.
-  idempotent:
-    support: full
-    description: Never reports a change.
-requirements:
-  - cryptography
-  - securesystemslib
+extends_documentation_fragment:
+  - rampart.ollama.attestation.reading
+  - rampart.ollama.attestation.trust
+  - rampart.ollama.attestation.promoted
 options:
   environment:
     description: The environment of the host.
     type: str
     required: true
     choices: [dev, staging, prod, demo]
-  models:
-    description: The models, as references or as names of the approvals file.
-    type: list
-    elements: str
-    required: true
-  approvals:
-    description: The approvals file of the environment.
-    type: path
-    required: true
-  images:
-    description: The file C(images.json) beside the archive of the images.
-    type: path
-    required: true
-  trusted_keys:
-    description: The file of trusted keys.
-    type: path
-    required: true
-  directory:
-    description: Directory of the promotions; each environment has a directory in it.
-    type: path
-    required: true
   valid_days:
     description: For how many days a promotion counts, from the oldest phase of its evidence.
     type: int
     default: 90
-  catalogue:
-    description: Path of another control catalogue than the collection's own.
-    type: path
+  allow_rollback:
+    description:
+      - The newest promotion of the environment replaces the older ones. This is the RV(id) of one that counts all the
+        same; its evidence may be older than the newest's, nothing else is let off.
+      - Needs O(rollback_reason).
+    type: str
+    default: ""
+  rollback_reason:
+    description: Why, in at least 10 characters. It stands in the evidence of the check C(promotion-signed).
+    type: str
+    default: ""
 """
 
 EXAMPLES = r"""

@@ -19,19 +19,10 @@ description:
 version_added: "0.2.0"
 author:
   - Rampart contributors (@rampart)
-attributes:
-  check_mode:
-    support: full
-    description: In check mode everything is looked at and nothing is written.
-  diff_mode:
-    support: none
-    description: What is written is signed, not edited.
-  idempotent:
-    support: full
-    description: The same evidence, envelope and key give the same file.
-requirements:
-  - cryptography
-  - securesystemslib
+extends_documentation_fragment:
+  - rampart.ollama.attestation
+  - rampart.ollama.attestation.trust
+  - rampart.ollama.attestation.promoted
 options:
   target:
     description: The environment that is promoted to. V(dev) and V(demo) are refused; nothing flows back.
@@ -47,34 +38,10 @@ options:
     description: The signed evidence.
     type: path
     required: true
-  models:
-    description: The models, as references or as names of the approvals file.
-    type: list
-    elements: str
-    required: true
-  approvals:
-    description: The approvals file of the environment.
-    type: path
-    required: true
-  images:
-    description: The file C(images.json) beside the archive of the images.
-    type: path
-    required: true
-  trusted_keys:
-    description: The file of trusted keys.
-    type: path
-    required: true
-  directory:
-    description: Directory of the promotions; each environment has a directory in it.
-    type: path
-    required: true
   max_age_days:
     description: How many days old the oldest phase of any host may be.
     type: int
     default: 14
-  catalogue:
-    description: Path of another control catalogue than the collection's own.
-    type: path
 """
 
 EXAMPLES = r"""

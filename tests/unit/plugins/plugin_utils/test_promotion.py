@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 import random
 from pathlib import Path
 from typing import Any
@@ -19,11 +18,9 @@ from ansible_collections.rampart.ollama.plugins.plugin_utils import (
     attestation,
     collection_digest,
     promotion,
-    promotion_lookup,
-    subjects,
     trust,
 )
-from promotion_rig import CATALOGUE, DAY, Company, altered, envelope_json, hexes, lock
+from promotion_rig import CATALOGUE, DAY, Company, altered, envelope_json, hexes
 
 pytestmark = pytest.mark.row("S9")
 
@@ -44,19 +41,6 @@ def codes(company: Company, envelope: attestation.Envelope, target: str, age: in
     found = judge(company, envelope, target, age).findings
     assert all(item.remedy and item.severity.value in ("high", "critical") for item in found)
     return sorted({item.code for item in found})
-
-
-def look(
-    company: Company, target: str, wanted: dict[str, str] | None = None, days: int = 90
-) -> promotion_lookup.Lookup:
-    wanted = wanted or company.wanted(target)
-    return promotion_lookup.lookup(company.promotions, target, wanted, company.trusted, CATALOGUE, company.now, days)
-
-
-def statuses(looked: promotion_lookup.Lookup) -> list[str]:
-    checks = looked.checks()
-    assert [item["id"] for item in checks] == ["promotion-signed", "promotion-digests"]
-    return [item["status"] for item in checks]
 
 
 class TestStaging:
@@ -371,131 +355,3 @@ class TestKeys:
     def test_a_trusted_key_s_signature_under_something_else_is_no_evidence(self, company: Company) -> None:
         for payload in (b"", b"{}", b"hello", b"[" * 5000):
             assert codes(company, company.signed(payload, "dev", "reviewer"), "staging") == ["ATTESTATION-INVALID"]
-
-
-class TestDigests:
-    def test_what_is_about_to_be_used_is_what_was_tested(self, company: Company) -> None:
-        statement = judge(company, company.dev_to_staging(), "staging").statement
-        assert statement is not None
-        assert subjects.differences(company.wanted("staging"), statement.subjects, "x") == []
-
-    @pytest.mark.parametrize("name", ["model", "image", "archive", "collection", "more"])
-    def test_one_other_digest_is_named(self, company: Company, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        statement = judge(company, company.dev_to_staging(), "staging").statement
-        assert statement is not None
-        if name == "model":
-            company.approve(hexes("9"))
-        elif name == "image":
-            company.images.write_text(json.dumps(lock(gateway="9")), encoding="utf-8")
-        elif name == "archive":
-            company.images.write_text(json.dumps({**lock(), "archive_sha256": hexes("9")}), encoding="utf-8")
-        elif name == "collection":
-            monkeypatch.setattr(collection_digest, "collection_digest", lambda root=None: hexes("9"))
-        else:
-            company.images.write_text(json.dumps(lock(shipper="9")), encoding="utf-8")
-        found = subjects.differences(company.wanted("staging"), statement.subjects, "the evidence")
-        assert [item.code for item in found] == ["PROMOTION-DIGEST"]
-        assert hexes("9")[:16] in found[0].evidence
-
-    def test_a_model_s_name_is_compared_as_ollama_does(self) -> None:
-        one = subjects.model_subjects([("mistral:7B-Q4", "sha256:" + hexes("A"))])
-        assert one == {"model/registry.ollama.ai/library/mistral:7b-q4": hexes("a")}
-        with pytest.raises(FindingError, match="PROMOTION-DIGEST"):
-            subjects.model_subjects([("x:Q", "sha256:" + hexes("a")), ("X:q", "sha256:" + hexes("b"))])
-
-    @pytest.mark.parametrize(
-        "text",
-        ["", "[]", "{}", '{"images": {}}', '{"images": {"x": {}}, "archive_sha256": "' + hexes("a") + '"}', "[" * 9999],
-    )
-    def test_an_images_json_that_is_none_is_said(self, company: Company, text: str) -> None:
-        company.images.write_text(text, encoding="utf-8")
-        with pytest.raises(FindingError, match="IMAGES-NOT-BUILT"):
-            company.wanted("staging")
-        company.images.unlink()
-        with pytest.raises(FindingError, match="IMAGES-NOT-BUILT"):
-            subjects.read_lock(company.images)
-
-    def test_a_model_that_is_not_approved_for_the_target_is_said(self, company: Company) -> None:
-        company.approve(environments=["dev"])
-        with pytest.raises(FindingError, match="APPROVAL-MISSING"):
-            company.wanted("staging")
-
-
-class TestLookup:
-    def test_finds_the_promotion_that_covers(self, company: Company) -> None:
-        envelope = company.dev_to_staging()
-        looked = look(company, "staging")
-        assert looked.found is not None and looked.found.envelope.id == envelope.id
-        assert statuses(looked) == ["passed", "passed"]
-
-    def test_none_is_said(self, company: Company) -> None:
-        looked = look(company, "staging")
-        assert [item.code for item in looked.findings] == ["PROMOTION-MISSING"]
-        assert statuses(looked) == ["failed", "unknown"]
-
-    def test_of_another_environment_is_none(self, company: Company) -> None:
-        """Staging's promotion copied to prod's directory."""
-        company.promote(company.dev_to_staging(), "prod")
-        looked = look(company, "prod")
-        assert looked.found is None
-        assert statuses(looked)[0] == "failed"
-
-    def test_of_other_bytes_is_none(self, company: Company) -> None:
-        company.dev_to_staging()
-        company.approve(hexes("9"))
-        looked = look(company, "staging")
-        assert [item.code for item in looked.findings] == ["PROMOTION-DIGEST"]
-        assert statuses(looked) == ["passed", "failed"]
-
-    def test_stale_is_none(self, company: Company) -> None:
-        company.dev_to_staging()
-        company.now += 100 * DAY
-        looked = look(company, "staging")
-        assert [item.code for item in looked.findings] == ["PROMOTION-STALE"]
-        assert statuses(looked) == ["failed", "unknown"]
-        assert look(company, "staging", days=120).found is not None
-
-    def test_revoked_key_takes_its_promotions_with_it(self, company: Company) -> None:
-        company.dev_to_staging()
-        company.revoke("reviewer")
-        assert [item.code for item in look(company, "staging").findings] == ["ATTESTATION-KEY-REVOKED"]
-
-    def test_broken_files_beside_a_good_one_do_not_hide_it(self, company: Company) -> None:
-        path = company.promote(company.dev_to_staging(), "staging")
-        for number, content in enumerate((b"", b"{}", b"\xff", b"[" * 100_000, path.read_bytes()[:-9])):
-            path.with_name(f"{number}.dsse.json").write_bytes(content)
-        (path.parent / "directory.dsse.json").mkdir()
-        (path.parent / "dangling.dsse.json").symlink_to("nowhere")
-        looked = look(company, "staging")
-        assert looked.found is not None and looked.looked_at == 8
-
-    def test_broken_files_alone_are_refused(self, company: Company) -> None:
-        path = company.promote(company.dev_to_staging(), "staging")
-        path.write_bytes(path.read_bytes().replace(b'"sig": "', b'"sig": "A'))
-        looked = look(company, "staging")
-        assert [item.code for item in looked.findings] == ["ATTESTATION-INVALID"]
-        assert statuses(looked) == ["failed", "unknown"]
-
-    def test_the_nearest_refusal_is_told(self, company: Company) -> None:
-        """An old promotion of these bytes says more than a new one of others."""
-        company.dev_to_staging()
-        wanted = company.wanted("staging")
-        company.now += 100 * DAY
-        company.model = hexes("9")
-        company.dev_to_staging()
-        looked = look(company, "staging", wanted)
-        assert [item.code for item in looked.findings] == ["PROMOTION-STALE"]
-
-    def test_the_newest_of_two_is_taken(self, company: Company) -> None:
-        company.dev_to_staging()
-        company.now += 2 * DAY
-        newer = company.dev_to_staging()
-        found = look(company, "staging").found
-        assert found is not None and found.envelope.id == newer.id
-
-    def test_the_number_of_files_is_bounded(self, company: Company, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(promotion_lookup, "PROMOTIONS_MAX", 3)
-        path = company.promote(company.dev_to_staging(), "staging")
-        for number in range(3):
-            path.with_name(f"{number}.dsse.json").touch()
-        assert [item.code for item in look(company, "staging").findings] == ["PROMOTION-MISSING"]
