@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import runpy
+from pathlib import Path
 from typing import Any
 
 from labkit.errors import LabError
@@ -14,27 +16,10 @@ from labkit.run import Docker
 
 CONTROL = "/run/registry/control.json"
 REQUESTS = "/var/log/registry.jsonl"
-KINDS = (
-    "ok",
-    "lie",
-    "size",
-    "short",
-    "endless",
-    "gzip",
-    "cut",
-    "randomcut",
-    "slow",
-    "slowhead",
-    "norange",
-    "wrongrange",
-    "longrange",
-    "status",
-    "redirect",
-    "loop",
-    "names",
-    "duplicate",
-    "huge",
-)
+# The stand-in's own list: what it knows is what can be asked of it.
+KINDS: tuple[str, ...] = runpy.run_path(
+    str(Path(__file__).resolve().parents[2] / "images/registry/faults.py"), run_name="faults"
+)["KINDS"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

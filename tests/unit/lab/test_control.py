@@ -60,7 +60,3 @@ def test_ok_alone_is_a_clean_slate_and_named_faults_add_up() -> None:
     document = control.with_fault(document, lie, None, "library/x:latest")
     assert set(document) == {"blobs", "manifests"}
     assert control.with_fault(document, {"kind": "ok"}, None, None) == {"default": {"kind": "ok"}}
-
-
-def test_kinds_are_the_same_on_both_sides() -> None:
-    assert control.KINDS == faults.KINDS

@@ -1,7 +1,7 @@
 # Copyright: (c) 2026, Rampart contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Row S3: bad models leave the store in one step, good ones are not touched, and a kill half-way is made good."""
+"""Row S3: bad models leave the store in one step, and good ones are not touched."""
 
 from __future__ import annotations
 
@@ -14,56 +14,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from quarantine_scene import Scene
 
 from ansible_collections.rampart.ollama.plugins.module_utils import quarantine_files
-from ansible_collections.rampart.ollama.plugins.module_utils.approval import approvals_from_entries
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError
 from ansible_collections.rampart.ollama.plugins.module_utils.publish import store_lock
-from ansible_collections.rampart.ollama.plugins.module_utils.quarantine import Outcome, clear
-from ansible_collections.rampart.ollama.plugins.module_utils.verify import verify
-from ansible_collections.rampart.ollama.plugins.module_utils.verify_report import VerifyReport, verdict_of
+from ansible_collections.rampart.ollama.plugins.module_utils.verify_report import verdict_of
 
 pytestmark = pytest.mark.row("S3")
-
-
-class Killed(BaseException):
-    """What a kill looks like from inside: nothing catches it."""
-
-
-class Scene:
-    """A store of three models of which two share a license, and a quarantine beside it."""
-
-    def __init__(self, maker: Any, model: Callable[..., Any], root: Path) -> None:
-        self.maker, self.quarantine = maker, root / "quarantine"
-        self.quarantine.mkdir(mode=0o700)
-        self.good = maker.put(model("good:1", b"good" * 100, b"shared", b"own"))
-        self.bad = maker.put(model("bad:1", b"bad" * 100, b"shared", b"bad's own"))
-        self.other = maker.put(model("other:1", b"other" * 100))
-        self.weights = maker.blob(self.bad.weights)
-
-    def look(self) -> VerifyReport:
-        models = {made.reference: made for made in self.maker.models}
-        approvals = approvals_from_entries([made.entry() for made in models.values()])
-        return verify(self.maker.store, approvals, allow_absent=True)
-
-    def clear(self, predict: bool = False) -> Outcome:
-        return clear(self.maker.store, self.quarantine, self.look, predict)
-
-    def flip(self) -> bytes:
-        data = b"X" + self.bad.blobs[self.bad.weights][1:]
-        self.maker.rewrite(self.weights, data)
-        return data
-
-    def kept(self) -> dict[str, Any]:
-        """What is in the store but the lock."""
-        return {name: seen for name, seen in self.maker.tree().items() if name != ".lock"}
-
-    def evidence(self) -> dict[str, bytes]:
-        return {
-            str(path.relative_to(self.quarantine)): path.read_bytes()
-            for path in sorted(self.quarantine.rglob("*"))
-            if path.is_file()
-        }
 
 
 @pytest.fixture
@@ -316,97 +274,6 @@ def test_a_rename_that_fails_leaves_the_model_and_tells(scene: Scene, monkeypatc
     assert "QUARANTINE-FAILED" in [finding.code for finding in outcome.remaining]
     assert scene.kept() == before
     assert scene.evidence() == {}
-
-
-# A kill at any step.
-
-
-@pytest.mark.parametrize("call", ["rename", "fsync", "mkdir", "unlink", "open"])
-def test_after_a_kill_at_any_step_the_next_run_ends_the_move(
-    scene: Scene, maker: Any, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    scene.flip()
-    whole = scene.kept()
-    data = {name: (maker.root / name).read_bytes() for name in whole if (maker.root / name).is_file()}
-    scene.clear()
-    wanted, evidence = scene.kept(), scene.evidence()
-    real = getattr(os, call)
-    for after in range(200):
-        for path in sorted(scene.quarantine.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        for name, content in data.items():
-            if not (maker.root / name).exists():
-                maker._file(maker.root / name, content)
-        assert scene.kept() == whole
-        calls = 0
-
-        def killing(*arguments: Any, _after: int = after, **options: Any) -> Any:
-            nonlocal calls
-            calls += 1
-            if calls > _after:
-                raise Killed
-            return real(*arguments, **options)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(quarantine_files.os, call, killing)
-            try:
-                scene.clear()
-                ended = True
-            except Killed:
-                ended = False
-        # Whatever was cut: the model is listed whole, or not listed at all; the good ones are whole.
-        report = scene.look()
-        assert {item.name.rpartition("/")[2] for item in report.models if item.verified} == {"good:1", "other:1"}
-        if not ended:
-            predicted = scene.clear(predict=True)
-            outcome = scene.clear()
-            assert outcome.changed == predicted.changed
-            assert outcome.settled == predicted.settled
-        assert scene.kept() == wanted, (call, after)
-        assert scene.evidence() == evidence, (call, after)
-        if ended:
-            return
-    raise AssertionError("the run never ended by itself")
-
-
-def test_a_blob_that_came_back_into_use_after_a_kill_is_not_taken(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scene.flip()
-    real = os.rename
-
-    def killing(source: Any, target: Any, **options: Any) -> None:
-        if str(target).startswith("sha256-"):
-            raise Killed
-        real(source, target, **options)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(quarantine_files.os, "rename", killing)
-        with pytest.raises(Killed):
-            scene.clear()
-    # Fetched again in between, as its finding's remedy says.
-    scene.maker.rewrite(scene.weights, scene.bad.blobs[scene.bad.weights])
-    scene.maker.put(scene.bad)
-    outcome = scene.clear()
-    assert (outcome.moves, outcome.settled) == ([], [])
-    assert len(scene.look().models) == 3
-    assert scene.look().findings == []
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"moved": 7, "path": 1}', b'{"moved": ["../../x"], "path": "/"}']
-)
-def test_a_cut_moves_document_that_says_nothing_takes_nothing(scene: Scene, content: bytes) -> None:
-    directory = scene.quarantine / "store-evidence" / "x.part"
-    directory.mkdir(parents=True, mode=0o700)
-    directory.parent.chmod(0o700)
-    (directory / "manifest").touch()
-    (directory / "findings.json").write_bytes(content)
-    before = scene.kept()
-    outcome = scene.clear()
-    assert (outcome.settled, outcome.changed) == ([], True)
-    assert scene.kept() == before
-    assert (scene.quarantine / "store-evidence" / "x" / "manifest").exists()
 
 
 def test_foreign_things_among_the_evidence_are_one_clear_refusal(scene: Scene) -> None:
