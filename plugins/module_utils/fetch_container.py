@@ -17,6 +17,7 @@ from typing import Any, Optional
 from .engine import Engine, EngineError
 from .fetcher import JOB_MAX_BYTES, JOB_VARIABLE, Job, answer_of
 from .findings import Finding, FindingError, Severity, clean_text, refuse
+from .seccomp import MAX_BYTES, named
 
 CONTAINER = "rampart-fetcher"
 LABEL = "rampart.component"
@@ -27,14 +28,19 @@ CPUS = 2
 QUARANTINE_INSIDE = "/quarantine"
 EGRESS_INSIDE = "/run/egress"
 CA_INSIDE = "/run/rampart-ca.pem"
+# Put in place by role confinement.
+SECCOMP_PROFILE = Path("/etc/rampart/seccomp/rampart.json")
+APPARMOR_PROFILE = "rampart-fetcher"
 # What the container may take longer than the fetch itself: its start, its end, the engine.
 GRACE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class FetcherSettings:
-    """Where the fetcher's image, account, proxy socket and authorities are, and how long it may take in
-    seconds.
+    """Where the fetcher's image, account, proxy socket and authorities are, and how long it may take (seconds).
+
+    `seccomp` is the profile it runs under (where role confinement puts it); `sysfs` says whether the
+    kernel has AppArmor.
     """
 
     image: str
@@ -42,11 +48,13 @@ class FetcherSettings:
     egress_socket: Path
     ca_bundle: Optional[Path]
     timeout: float
+    seccomp: Path = SECCOMP_PROFILE
+    sysfs: Path = Path("/sys")
 
 
 def container_config(settings: FetcherSettings, job: Job, directory: Path) -> dict[str, Any]:
     """Return the engine's description of the fetcher's container for one job; `directory` is its part of
-    quarantine.
+    quarantine. Raises FindingError (FETCH-CONFINEMENT) where its profiles are not there.
     """
     mounts = [
         _bind(directory, QUARANTINE_INSIDE, read_only=False),
@@ -67,7 +75,7 @@ def container_config(settings: FetcherSettings, job: Job, directory: Path) -> di
             "IpcMode": "none",
             "ReadonlyRootfs": True,
             "CapDrop": ["ALL"],
-            "SecurityOpt": ["no-new-privileges"],
+            "SecurityOpt": security_options(settings),
             "Privileged": False,
             "Memory": MEMORY_BYTES,
             "MemorySwap": MEMORY_BYTES,
@@ -83,14 +91,55 @@ def container_config(settings: FetcherSettings, job: Job, directory: Path) -> di
     }
 
 
+def security_options(settings: FetcherSettings) -> list[str]:
+    """Return the engine's security options of the fetcher. Raises FindingError (FETCH-CONFINEMENT).
+
+    The seccomp profile has to be the collection's, byte for byte but for spacing; AppArmor's has to be loaded
+    where the kernel has AppArmor.
+    """
+    profile = settings.seccomp
+    try:
+        with open(profile, encoding="ascii") as stream:
+            text = stream.read(MAX_BYTES)
+    except (OSError, ValueError) as error:
+        raise _unconfined(profile, "it cannot be read ({0})".format(type(error).__name__)) from error
+    if named(text) != "rampart":
+        raise _unconfined(profile, "it is not the seccomp profile of this collection")
+    options = ["no-new-privileges:true", "seccomp={0}".format(text.strip())]
+    if _first_line(settings.sysfs / "module/apparmor/parameters/enabled") == "Y":
+        profiles = settings.sysfs / "kernel/security/apparmor/profiles"
+        if "{0} (enforce)".format(APPARMOR_PROFILE) not in _lines(profiles):
+            raise _unconfined(profiles, "AppArmor's profile {0} is not enforced".format(APPARMOR_PROFILE))
+        options.append("apparmor={0}".format(APPARMOR_PROFILE))
+    return options
+
+
+def _unconfined(where: Path, reason: str) -> FindingError:
+    remedy = "Run phase2_install.yml for this host (role confinement puts the profiles in place), then run again."
+    return refuse("FETCH-CONFINEMENT", str(where), reason, remedy)
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as stream:
+            return stream.read(MAX_BYTES).splitlines()
+    except OSError:
+        return []
+
+
+def _first_line(path: Path) -> str:
+    return (_lines(path) or [""])[0].strip()
+
+
 def _bind(source: Path, target: str, read_only: bool) -> dict[str, Any]:
     return {"Type": "bind", "Source": str(source), "Target": target, "ReadOnly": read_only}
 
 
 def require_ready(engine: Engine, settings: FetcherSettings) -> None:
-    """Refuse to begin without engine, image or proxy. Raises FindingError (ENGINE-DOWN, FETCH-IMAGE-MISSING,
-    ...).
+    """Refuse to begin without profiles, engine, image or proxy. Raises FindingError (FETCH-CONFINEMENT,
+    FETCH-IMAGE-MISSING, ENGINE-DOWN, ...).
     """
+    security_options(settings)
     if not _is_socket(settings.egress_socket):
         raise refuse(
             "FETCH-UNREACHABLE",

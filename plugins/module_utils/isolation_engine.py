@@ -13,6 +13,7 @@ from .findings import Severity
 from .isolation_container import ContainerProbes, HostView, Target
 from .isolation_report import NotSeenError, Report, dig
 from .procfs import ProcFS
+from .seccomp import digest, named, option
 
 PINNED = re.compile(r"(^|@)sha256:[0-9a-f]{64}$")
 LOOPBACK_HOSTS = re.compile(r"^(https?://)?(127(\.\d{1,3}){3}|localhost|\[::1\])(:\d+)?/?$")
@@ -44,6 +45,7 @@ class EngineProbes(ContainerProbes):
             "network-mode": self.network_mode,
             "no-published-port": self.published,
             "no-devices": self.devices,
+            "seccomp-profile": self.seccomp_profile,
             "image-pinned": self.pinned,
         }
         if self.target.role == "ollama":
@@ -52,7 +54,8 @@ class EngineProbes(ContainerProbes):
 
     def _host_config(self) -> dict[str, Any]:
         value = dig(self.target.inspect, "HostConfig")
-        if not isinstance(value, dict):
+        # Every engine names a network mode: without one this is not an engine's answer, and absent keys prove nothing.
+        if not isinstance(value, dict) or not isinstance(value.get("NetworkMode"), str):
             raise NotSeenError("the engine's answer holds no HostConfig")
         return value
 
@@ -93,18 +96,44 @@ class EngineProbes(ContainerProbes):
     def devices(self) -> None:
         """No device of the host was handed in, but those that were allowed (a GPU)."""
         config = self._host_config()
-        named = [str(dig(item, "PathOnHost")) for item in config.get("Devices") or []]
+        paths = [str(dig(item, "PathOnHost")) for item in config.get("Devices") or []]
         rules = [str(rule) for rule in config.get("DeviceCgroupRules") or []]
         requests = [
             str(name)
             for item in config.get("DeviceRequests") or []
             for name in (dig(item, "DeviceIDs") or [dig(item, "Driver") or "device request"])
         ]
-        bad = [name for name in named + rules + requests if name not in self.target.devices]
-        self.facts["devices"] = named + requests
+        bad = [name for name in paths + rules + requests if name not in self._allowed_devices()]
+        self.facts["devices"] = paths + requests
         evidence = "devices: {0}".format(", ".join(bad) or "none but the allowed")
         remedy = "Start the container without devices (a GPU is allowed by name)."
         self.expect("no-devices", not bad, evidence, "ISO-DEVICE", Severity.HIGH, remedy)
+
+    def seccomp_profile(self) -> None:
+        """The filter is the profile of this collection, known by its digest; the kernel says only that there is one."""
+        options = self._host_config().get("SecurityOpt")
+        if options is not None and not isinstance(options, list):
+            raise NotSeenError("the engine's security options are no list")
+        text = option(options or [], "seccomp")
+        seen = self._profile_seen(text)
+        # What a GPU's driver needs is allowed to a container that may have one, and to no other.
+        wanted = ("rampart", "rampart-gpu") if self._allowed_devices() else ("rampart",)
+        self.facts["seccomp_profile"] = seen
+        remedy = "Start the container with the seccomp profile {0} (role confinement).".format(wanted[0])
+        evidence = "seccomp profile: {0}".format(seen)
+        self.expect("seccomp-profile", seen in wanted, evidence, "ISO-SECCOMP-PROFILE", Severity.HIGH, remedy)
+
+    @staticmethod
+    def _profile_seen(text: Optional[str]) -> str:
+        if text is None:
+            return "the engine's own"
+        if text == "unconfined":
+            return "none (unconfined)"
+        return named(text) or "unknown, sha256 {0}".format(digest(text) or "of no JSON object")
+
+    def _allowed_devices(self) -> tuple[str, ...]:
+        """Return the devices this container may have: a GPU is the server's alone."""
+        return self.target.devices if self.target.role == "ollama" else ()
 
     def pinned(self) -> None:
         """The image was named by its digest, and is the expected one."""

@@ -93,9 +93,12 @@ class KernelProbes(ContainerProbes):
 
     def groups(self) -> None:
         """No process is in root's group or in the one that may use the Docker socket."""
-        held = {gid for status in self.members().values() for gid in status.gids + status.groups}
+        pairs = {(pid, gid) for pid, status in self.members().items() for gid in status.gids + status.groups}
+        held = {gid for _pid, gid in pairs}
         self.facts["gids"] = sorted(held)
-        bad = sorted(held & self.host.forbidden_groups)
+        # With userns-remap root's group has another number outside; inside it is root's all the same.
+        root = {gid for pid, gid in pairs if self.proc.gid_inside(pid, gid) == 0}
+        bad = sorted((held & self.host.forbidden_groups) | root)
         evidence = "member of group {0}".format(bad) if bad else "groups {0}".format(sorted(held))
         remedy = "Start the container with its own group and without group_add of root or docker."
         self.expect("groups", not bad, evidence, "ISO-PRIVILEGED-GROUP", Severity.HIGH, remedy)
@@ -140,16 +143,18 @@ class KernelProbes(ContainerProbes):
         self.expect("seccomp", modes == {2}, evidence, "ISO-SECCOMP", Severity.HIGH, remedy)
 
     def apparmor(self) -> None:
-        """An AppArmor profile is enforced, where the kernel has AppArmor."""
+        """The container's own AppArmor profile is enforced for every process, where the kernel has AppArmor."""
         self.facts["apparmor"] = None
         if not self.host.apparmor:
             # Nothing is enforced, so nothing passes; it is no finding, because nothing on the host can mend it.
             self.report.not_applicable(self.check("apparmor"), "this kernel has no AppArmor")
             return
-        current = self.proc.read(self.target.pid, "attr", "current").strip("\0\n ")
-        self.facts["apparmor"] = current
-        remedy = "Start the container without apparmor=unconfined."
-        self.expect("apparmor", current.endswith("(enforce)"), current, "ISO-APPARMOR", Severity.HIGH, remedy)
+        states = {self.proc.read(pid, "attr", "current").strip("\0\n ") for pid in self.members()}
+        self.facts["apparmor"] = ", ".join(sorted(states))
+        wanted = "rampart-{0} (enforce)".format(self.target.role)
+        remedy = "Start it with security_opt apparmor=rampart-{0} (role confinement).".format(self.target.role)
+        evidence = "AppArmor: {0}".format(self.facts["apparmor"])
+        self.expect("apparmor", states == {wanted}, evidence, "ISO-APPARMOR", Severity.HIGH, remedy)
 
     # --- namespaces ---------------------------------------------------------------------------------------
     def own_namespace(self, word: str, kind: str) -> None:

@@ -119,6 +119,7 @@ def _source(asked: Mapping[str, Any]) -> sources.Source:
         egress_socket=Path(asked["egress_socket"]),
         ca_bundle=Path(asked["ca_bundle"]) if asked["ca_bundle"] else None,
         timeout=float(asked["timeout"]),
+        seccomp=Path(asked["seccomp_profile"]),
     )
     return sources.Registry(
         Engine(asked["docker_socket"]),

@@ -83,6 +83,13 @@ options:
     description: The numeric user and group the fetcher runs as and that owns its part of the quarantine.
     type: int
     default: 10003
+  seccomp_profile:
+    description:
+      - The seccomp profile that the fetcher runs under, as the role P(rampart.ollama.confinement#role) writes it.
+      - One that is missing, or is not the collection's, ends the task with C(FETCH-CONFINEMENT). So does a missing
+        AppArmor profile where the kernel has AppArmor.
+    type: path
+    default: /etc/rampart/seccomp/rampart.json
   docker_socket:
     description: The Unix socket of the Docker Engine.
     type: path
@@ -276,6 +283,7 @@ ARGUMENTS = {
     "egress_socket": {"type": "path", "default": "/run/rampart/egress/egress.sock"},
     "ca_bundle": {"type": "path"},
     "fetcher_uid": {"type": "int", "default": 10003},
+    "seccomp_profile": {"type": "path", "default": "/etc/rampart/seccomp/rampart.json"},
     "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
     "allowed_sources": {"type": "list", "elements": "str", "default": ["registry.ollama.ai/library/"]},
     "redirect_hosts": {

@@ -29,7 +29,12 @@ from ansible_collections.rampart.ollama.plugins.module_utils.isolation import Ex
 from ansible_collections.rampart.ollama.plugins.module_utils.isolation_host import SocketDirectory
 from ansible_collections.rampart.ollama.plugins.module_utils.isolation_report import Report
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit" / "plugins"))
+
+from profile_data import seccomp_text
+
 HERE = Path(__file__).parent
+
 TABLE = yaml.safe_load((HERE / "mutations.yml").read_text(encoding="utf-8"))
 ROLES = ("relay", "ollama", "gateway")
 IMAGE = os.environ.get("RAMPART_MUTATION_IMAGE", "debian:13-slim")
@@ -122,6 +127,8 @@ class Workshop:
             "socket_dir": str(Path(self.engine.socket_path).parent),
             "relay": self.names["relay"],
             "tag": IMAGE,
+            "seccomp": seccomp_text(),
+            "seccomp_gpu": seccomp_text(gpu=True),
         }
         config: dict[str, Any] = filled(merged({"Image": self.image, **base}, change), values)
         return config
@@ -138,12 +145,13 @@ class Workshop:
         for item in self.engine.containers(labels=["rampart.mutant=1"]):
             self.engine.remove_container(str(item["Id"]))
 
-    def look(self, images: dict[str, str] | None = None) -> Report:
+    def look(self, images: dict[str, str] | None = None, devices: tuple[str, ...] = ()) -> Report:
         """Look as ollama_isolation_facts does."""
         return inspect_isolation(
             Expectation(
                 containers=self.names,
                 images=images or {},
+                devices=devices,
                 store=str(self.directory / "store"),
                 socket_directories=[
                     SocketDirectory("relay", str(self.directory / "run-ollama"), 10005, 10002),
@@ -291,7 +299,8 @@ def test_mutation_is_named(workshop: Workshop, mutation: dict[str, Any], table: 
                 table.append((mutation["id"], mutation["without"], privileged_by_inspect(workshop, role), 0.0))
                 return
         workshop.by_hand(role, mutation.get("after", {}))
-        report = workshop.look({role: mutation["expect_image"]} if "expect_image" in mutation else None)
+        images = {role: mutation["expect_image"]} if "expect_image" in mutation else None
+        report = workshop.look(images, tuple(mutation.get("devices", ())))
         check = report.checks[mutation["check"]]
         codes = {finding.code for finding in report.findings}
         assert mutation["code"] in codes, sorted(codes)

@@ -22,6 +22,10 @@ from ansible_collections.rampart.ollama.plugins.module_utils.isolation import Ex
 from ansible_collections.rampart.ollama.plugins.module_utils.isolation_report import NotSeenError, Report
 from ansible_collections.rampart.ollama.plugins.module_utils.procfs import ProcFS
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from profile_data import seccomp_text
+
 HOST = {"net": 1, "pid": 2, "ipc": 3, "uts": 4, "mnt": 5}
 RELAY, OLLAMA, GATEWAY = 100, 200, 300
 ALL_CAPABILITIES = 0x1FFFFFFFFFF
@@ -111,6 +115,7 @@ class FakeProc:
         self.write(pid, "cmdline", comm + "\0infinity\0")
         self.write(pid, "environ", "PATH=/bin\0")
         self.write(pid, "uid_map", "         0          0 4294967295\n")
+        self.write(pid, "gid_map", "         0          0 4294967295\n")
         self.write(pid, "mountinfo", "\n".join(mounts or HARDENED_MOUNTS) + "\n")
         self.write(pid, "cgroup", "3:memory:/docker/{0}\n2:pids:/docker/{0}\n1:cpu,cpuacct:/docker/{0}\n".format(pid))
         self.interfaces(pid, "lo")
@@ -195,7 +200,14 @@ def container(pid: int, role: str) -> dict[str, Any]:
         "Image": "sha256:" + "a" * 64,
         "Config": {"Image": "sha256:" + "a" * 64},
         "State": {"Running": True, "Pid": pid, "Status": "running"},
-        "HostConfig": {"Privileged": False, "NetworkMode": mode, "Memory": 1, "PidsLimit": 1, "NanoCpus": 1},
+        "HostConfig": {
+            "Privileged": False,
+            "NetworkMode": mode,
+            "Memory": 1,
+            "PidsLimit": 1,
+            "NanoCpus": 1,
+            "SecurityOpt": ["no-new-privileges:true", "seccomp=" + seccomp_text()],
+        },
         "NetworkSettings": {"Networks": {"none": {}} if mode == "none" else {}, "Ports": {}},
         "Mounts": [],
     }

@@ -44,7 +44,6 @@ def host(
     fake_engine.run = run_fetcher
     profile = tmp_path / "rampart.json"
     profile.write_text(seccomp_text())
-    monkeypatch.setattr(fetch_container, "SECCOMP_PROFILE", profile)
 
     def quick(total_seconds: float, connections: int, split_from: int) -> Limits:
         return Limits(5, total_seconds, 2, 0.01, connections, split_from)
@@ -61,6 +60,7 @@ def host(
             "egress_socket": str(internet.socket_path),
             "ca_bundle": str(internet.ca_path),
             "fetcher_uid": os.getuid(),
+            "seccomp_profile": str(profile),
             "docker_socket": str(fake_engine.socket_path),
             "redirect_hosts": ["cdn.example.org"],
             "owner_uid": os.getuid(),
