@@ -295,13 +295,13 @@ def _part(name: str) -> str:
 def _decode(body: bytes) -> Any:
     try:
         return json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EngineError("ENGINE-ERROR", "the engine answered something that is no JSON") from error
 
 
 def _message(body: bytes) -> str:
     try:
         data = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return clean_text(body.decode("utf-8", "replace"), 300)
     return clean_text(data.get("message", ""), 300) if isinstance(data, dict) else ""

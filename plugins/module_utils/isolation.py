@@ -10,11 +10,13 @@ complement it.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Optional, Protocol
 
 from .engine import EngineError
-from .findings import Finding, Severity
+from .findings import Finding, Severity, clean_text
 from .isolation_container import HostView, Target, host_view
 from .isolation_engine import EngineProbes
 from .isolation_host import HostProbes, SocketDirectory
@@ -22,6 +24,7 @@ from .isolation_kernel import FlagsReader, KernelProbes
 from .isolation_mounts import MountProbes
 from .isolation_report import Report, dig
 from .procfs import ProcError, ProcFS
+from .procfs_snapshot import Snapshot
 
 ROLES = ("relay", "ollama", "gateway")
 DEFAULT_CONTAINERS = {"relay": "rampart-relay", "ollama": "rampart-ollama", "gateway": "rampart-gateway"}
@@ -54,6 +57,20 @@ class Expectation:
     docker_socket: str = "/var/run/docker.sock"
 
 
+# Finds the container of a role that has not the expected name: its description, or None. Raises EngineError.
+Finder = Callable[[str], Optional[dict[str, Any]]]
+
+
+@dataclass
+class Observation:
+    """One look: the report, and what it was made from, for those who look on."""
+
+    report: Report
+    proc: ProcFS
+    host: HostView
+    targets: dict[str, Target]
+
+
 def inspect_isolation(
     expected: Expectation,
     engine: Inspector,
@@ -62,7 +79,19 @@ def inspect_isolation(
     sysfs: str = "/sys",
 ) -> Report:
     """Look at everything once and return the report. Never raises for what it finds or cannot see."""
-    proc = proc or ProcFS()
+    return observe(expected, engine, proc, flags, sysfs).report
+
+
+def observe(
+    expected: Expectation,
+    engine: Inspector,
+    proc: Optional[ProcFS] = None,
+    flags: Optional[FlagsReader] = None,
+    sysfs: str = "/sys",
+    finder: Optional[Finder] = None,
+) -> Observation:
+    """Look at everything once; `finder` is asked for a role whose container has not the expected name."""
+    proc = Snapshot(proc.root) if type(proc) is ProcFS else proc or Snapshot()
     report = Report()
     report.facts = {"containers": {}, "listeners": [], "foreign_connections": [], "native_processes": []}
     try:
@@ -72,7 +101,7 @@ def inspect_isolation(
         host = HostView(
             {kind: set() for kind in ("net", "pid", "ipc", "uts", "mnt")}, frozenset(), frozenset({0}), False
         )
-    targets = _targets(expected, engine, proc, report)
+    targets = _targets(expected, engine, proc, report, finder)
     for role, target in targets.items():
         report.facts["containers"][role].update(
             inspect_container(target, proc, host, report, flags, network_of(role, targets), expected.images.get(role))
@@ -88,7 +117,7 @@ def inspect_isolation(
         around.socket_directory(directory)
     if expected.store:
         around.store(expected.store)
-    return report
+    return Observation(report, proc, host, targets)
 
 
 def inspect_container(
@@ -99,11 +128,21 @@ def inspect_container(
     flags: Optional[FlagsReader] = None,
     network: tuple[str, ...] = ("none",),
     image: Optional[str] = None,
+    without: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """Run every probe of one container into `report` and return the container's facts."""
-    facts = KernelProbes(proc, host, target, report, flags).run()
-    facts.update(MountProbes(proc, host, target, report).run())
-    facts.update(EngineProbes(proc, host, target, report, network, image).run())
+    """Run every probe of one container but those in `without` into `report` and return the container's facts."""
+    facts: dict[str, Any] = {}
+    left_out = set(without)
+    for probes in (
+        KernelProbes(proc, host, target, report, flags),
+        MountProbes(proc, host, target, report),
+        EngineProbes(proc, host, target, report, network, image),
+    ):
+        for suffix, probe in probes.probes().items():
+            if suffix not in left_out:
+                with report.probe(probes.check(suffix), target.name):
+                    probe()
+        facts.update(probes.facts)
     return facts
 
 
@@ -131,37 +170,53 @@ def check_ids(role: str) -> list[str]:
     return ["{0}-{1}".format(role, suffix) for suffix in suffixes]
 
 
-def _targets(expected: Expectation, engine: Inspector, proc: ProcFS, report: Report) -> dict[str, Target]:
+def _targets(
+    expected: Expectation, engine: Inspector, proc: ProcFS, report: Report, finder: Optional[Finder]
+) -> dict[str, Target]:
     """Return the containers that run, by role; for the others every check becomes unknown, with one finding."""
     found: dict[str, Target] = {}
-    down: Optional[EngineError] = None
+    down: Optional[str] = None
     for role, name in expected.containers.items():
         running = "{0}-running".format(role)
         report.facts["containers"][role] = {"name": name, "running": False}
+        inspect: Optional[dict[str, Any]] = None
+        renamed = False
         try:
-            inspect = engine.container_or_none(name) if down is None else None
-        except EngineError as error:
-            inspect, down = None, error
+            if down is None:
+                inspect = engine.container_or_none(name)
+            if down is None and inspect is None and finder is not None:
+                inspect = finder(role)
+                renamed = inspect is not None
+        # Whatever a hostile answer breaks in its reader: then the engine has not said how it is.
+        except Exception as error:  # noqa: BLE001
+            down = clean_text(error if isinstance(error, EngineError) else type(error).__name__, 300)
         if down is not None:
             _skip(report, role, running, None, "the engine does not answer")
             continue
         pid = dig(inspect, "State", "Pid")
-        alive = dig(inspect, "State", "Running") is True and isinstance(pid, int) and pid > 0
+        alive = dig(inspect, "State", "Running") is True and type(pid) is int and pid > 0
         if not alive:
-            state = (
-                "there is no such container"
-                if inspect is None
-                else "its state is {0}".format(dig(inspect, "State", "Status"))
-            )
+            status = dig(inspect, "State", "Status")
+            state = "there is no such container" if inspect is None else "its state is {0}".format(status)
             _skip(report, role, running, False, state)
-            remedy = "Start it (run phase 3 again) and look at its log."
-            report.findings.append(Finding("ISO-CONTAINER-ABSENT", Severity.HIGH, name, state, remedy))
+            _absent(report, name, state)
             continue
-        report.record(running, True, "runs as process {0}".format(pid))
-        report.facts["containers"][role].update({"running": True, "pid": pid, "id": dig(inspect, "Id")})
+        reason = contradiction(proc, pid, dig(inspect, "Id"))
+        if reason:
+            _skip(report, role, running, None, reason)
+            report.unknown(running, name, reason)
+            continue
+        seen = clean_text(str(dig(inspect, "Name") or name).lstrip("/"), 200) if renamed else name
+        if renamed:
+            state = "no container has this name; its component runs as {0}".format(seen)
+            report.record(running, False, state)
+            _absent(report, name, state)
+        else:
+            report.record(running, True, "runs as process {0}".format(pid))
+        report.facts["containers"][role].update({"name": seen, "running": True, "pid": pid, "id": dig(inspect, "Id")})
         found[role] = Target(
             role,
-            name,
+            seen,
             expected.uids[role],
             pid,
             inspect or {},
@@ -171,10 +226,32 @@ def _targets(expected: Expectation, engine: Inspector, proc: ProcFS, report: Rep
     if down is None:
         report.record("isolation-engine-reachable", True, "the Docker API answers")
     else:
-        report.record("isolation-engine-reachable", False, str(down))
+        report.record("isolation-engine-reachable", False, down)
         remedy = "Start Docker (systemctl start docker); until then nothing is known of the containers."
-        report.findings.append(Finding("ISO-ENGINE-DOWN", Severity.HIGH, "Docker Engine", str(down), remedy))
+        report.findings.append(Finding("ISO-ENGINE-DOWN", Severity.HIGH, "Docker Engine", down, remedy))
     return found
+
+
+def contradiction(proc: ProcFS, pid: int, identity: Any) -> str:
+    """Return how the kernel contradicts the engine on whose process `pid` is; an empty text where it does not.
+
+    Docker puts a container's processes into control groups that carry its id. Where none can be read the
+    kernel says nothing; then the probes of this process say what can be known.
+    """
+    if not isinstance(identity, str) or not re.match(r"^[0-9a-f]{64}\Z", identity):
+        return ""
+    try:
+        paths = set(proc.cgroups(pid).values())
+    except ProcError:
+        return ""
+    if any(identity in path for path in paths):
+        return ""
+    return "the engine names process {0}, which the kernel has in no control group of this container".format(pid)
+
+
+def _absent(report: Report, name: str, state: str) -> None:
+    remedy = "Start it (run phase 3 again) and look at its log."
+    report.findings.append(Finding("ISO-CONTAINER-ABSENT", Severity.HIGH, name, state, remedy))
 
 
 def _skip(report: Report, role: str, running: str, holds: Optional[bool], reason: str) -> None:

@@ -20,6 +20,7 @@ OLLAMA_PORT = 11434
 SERVER_PROGRAMS = ("ollama", "llama-server")
 STORE_FILES_MAX = 20000
 HIDDEN = "net:[hidden]"
+STATES = (TCP_LISTEN, TCP_ESTABLISHED, TCP_SYN_SENT)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class HostProbes:
         self.targets = targets
         self.absent = sorted(absent)
         self._namespaces: Optional[dict[str, list[int]]] = None
+        self._tables: Optional[dict[str, list[Socket]]] = None
 
     def namespaces(self) -> dict[str, list[int]]:
         """Return {network namespace: the processes in it}; those that end meanwhile are left out."""
@@ -70,7 +72,16 @@ class HostProbes:
         return self._namespaces
 
     def _sockets(self) -> dict[str, list[Socket]]:
-        """Return {namespace: its TCP sockets of both families}. Raises NotSeenError when a namespace cannot be read."""
+        """Return {namespace: its TCP sockets of both families that listen, are connected or connect}.
+
+        Raises NotSeenError when a namespace cannot be read.
+        """
+        # The kernel walks through every socket of the machine for each table: read once, judged twice.
+        if self._tables is None:
+            self._tables = self._read_sockets()
+        return self._tables
+
+    def _read_sockets(self) -> dict[str, list[Socket]]:
         found: dict[str, list[Socket]] = {}
         ipv6 = os.path.isdir(self.proc.path("sys", "net", "ipv6"))
         for namespace, pids in self.namespaces().items():
@@ -78,7 +89,7 @@ class HostProbes:
             # Any member shows its namespace; another one is asked when the first has just ended.
             for pid in pids if namespace == HIDDEN else pids[:20]:
                 try:
-                    first, second = self.proc.sockets(pid, "tcp"), self.proc.sockets(pid, "tcp6")
+                    first, second = (self.proc.sockets(pid, family, STATES) for family in ("tcp", "tcp6"))
                 except ProcError as error:
                     reason = error
                     continue

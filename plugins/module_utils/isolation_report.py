@@ -13,11 +13,14 @@ from contextlib import contextmanager
 from typing import Any, Optional
 
 from .engine import EngineError
-from .findings import Check, Finding, Severity, as_dicts, check
+from .findings import Check, Finding, Severity, as_dicts, check, clean_text
 from .nsenter import EnterError
 from .procfs import ProcError
 
+# Grows when a key changes its meaning or goes; a key may come without it.
 SCHEMA = 1
+FACT_MAX_CHARS = 4096
+FACT_MAX_ITEMS = 1000
 
 
 class NotSeenError(Exception):
@@ -103,11 +106,25 @@ class Report:
         findings = sorted(self.findings, key=lambda item: (-item.severity.rank, item.code, item.subject, item.evidence))
         return {
             "schema": SCHEMA,
-            "facts": self.facts,
+            "facts": plain(self.facts),
             "findings": as_dicts(findings),
             "checks": as_dicts(self.checks[name] for name in sorted(self.checks)),
             "verdict": self.verdict(),
         }
+
+
+def plain(value: Any) -> Any:
+    """Return facts as data that any log, terminal or JSON reader can take: what is long is cut, names are printable.
+
+    Names of interfaces, mounts and programs are chosen by others, and may hold bytes that are no text.
+    """
+    if isinstance(value, dict):
+        return {clean_text(key, FACT_MAX_CHARS): plain(item) for key, item in list(value.items())[:FACT_MAX_ITEMS]}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value[:FACT_MAX_ITEMS]]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return clean_text(value, FACT_MAX_CHARS)
 
 
 def dig(data: Any, *keys: str) -> Any:

@@ -10,21 +10,22 @@ or does not look as the kernel writes it raises ProcError, and nothing else: cal
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import re
-import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Optional, Union
 
-# Hostile or broken files must not be able to fill the memory: a process's socket table is the longest file read here.
+from .procfs_text import HEX, Address, contents, decode_address, hexadecimal, number
+
+# Hostile or broken files must not be able to fill the memory: a namespace's socket table is the longest file read here,
+# and of the rest a status with 65,536 groups.
 READ_MAX_BYTES = 16 * 1024 * 1024
+SMALL_MAX_BYTES = 1024 * 1024
 CAPABILITY_SETS = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
 TCP_LISTEN = 0x0A
 TCP_ESTABLISHED = 0x01
 TCP_SYN_SENT = 0x02
-
-Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 class ProcError(Exception):
@@ -85,17 +86,13 @@ class ProcFS:
         """Return the path of a file below the root."""
         return os.path.join(self.root, *(str(part) for part in parts))
 
-    def read(self, *parts: object) -> str:
-        """Return a file's text (undecodable bytes kept as surrogates), at most READ_MAX_BYTES of it."""
+    def read(self, *parts: object, limit: int = SMALL_MAX_BYTES) -> str:
+        """Return a file's text (undecodable bytes kept as surrogates); longer than `limit` bytes is an error."""
         path = self.path(*parts)
         try:
-            with open(path, "rb") as stream:
-                data = stream.read(READ_MAX_BYTES + 1)
+            return contents(path, limit).decode("utf-8", "surrogateescape")
         except (OSError, ValueError) as error:
             raise ProcError("{0}: {1}".format(path, getattr(error, "strerror", None) or error)) from error
-        if len(data) > READ_MAX_BYTES:
-            raise ProcError("{0}: longer than {1} bytes".format(path, READ_MAX_BYTES))
-        return data.decode("utf-8", "surrogateescape")
 
     def pids(self) -> list[int]:
         """Return the process ids that are there now, in order."""
@@ -118,17 +115,18 @@ class ProcFS:
     def status(self, pid: Union[int, str]) -> Status:
         """Return the parsed /proc/PID/status; ids and capability sets are required, the rest may be absent."""
         fields: dict[str, str] = {}
-        for line in self.read(pid, "status").splitlines():
+        # Not splitlines: a process may have a vertical tab in its name, which would make a line of its own.
+        for line in self.read(pid, "status").split("\n"):
             key, colon, value = line.partition(":")
             if colon:
                 fields[key] = value.strip()
         try:
-            capabilities = {name: int(fields[name], 16) for name in CAPABILITY_SETS if name in fields}
-            uids = tuple(int(word) for word in fields["Uid"].split())
-            gids = tuple(int(word) for word in fields["Gid"].split())
-            groups = tuple(int(word) for word in fields.get("Groups", "").split())
-            parent = int(fields["PPid"])
-            seccomp = int(fields["Seccomp"]) if "Seccomp" in fields else None
+            capabilities = {name: hexadecimal(fields[name]) for name in CAPABILITY_SETS if name in fields}
+            uids = tuple(number(word) for word in fields["Uid"].split())
+            gids = tuple(number(word) for word in fields["Gid"].split())
+            groups = tuple(number(word) for word in fields.get("Groups", "").split())
+            parent = number(fields["PPid"])
+            seccomp = number(fields["Seccomp"]) if "Seccomp" in fields else None
             no_new_privs = {"0": False, "1": True}.get(fields.get("NoNewPrivs", ""))
         except (KeyError, ValueError) as error:
             raise ProcError("{0}: not a status file ({1})".format(self.path(pid, "status"), error)) from error
@@ -143,7 +141,7 @@ class ProcFS:
             target = os.readlink(path)
         except OSError as error:
             raise ProcError("{0}: {1}".format(path, error.strerror)) from error
-        if not re.match(r"^[a-z_]+:\[[0-9]+\]$", target):
+        if not re.match(r"^{0}:\[[0-9]+\]\Z".format(kind), target):
             raise ProcError("{0}: not a namespace ({1})".format(path, target[:60]))
         return target
 
@@ -173,55 +171,94 @@ class ProcFS:
             return None
 
     def environment(self, pid: int) -> dict[str, str]:
-        """Return the environment a process was started with. Holds secrets: pass on only what is needed."""
-        pairs = (item.partition("=") for item in self.read(pid, "environ").split("\0") if item)
-        return {name: value for name, equals, value in pairs if equals}
+        """Return the environment a process was started with. Holds secrets: pass on only what is needed.
+
+        Of a name that is set twice the first value counts, as it does for the process itself.
+        """
+        found: dict[str, str] = {}
+        for item in self.read(pid, "environ").split("\0"):
+            name, equals, value = item.partition("=")
+            if equals:
+                found.setdefault(name, value)
+        return found
 
     def uid_inside(self, pid: int, uid: int) -> int:
         """Return a uid of ours as the process's own user namespace numbers it (differs with userns-remap)."""
-        for line in self.read(pid, "uid_map").splitlines():
+        return self._inside(pid, "uid_map", uid)
+
+    def gid_inside(self, pid: int, gid: int) -> int:
+        """Return a gid of ours as the process's own user namespace numbers it."""
+        return self._inside(pid, "gid_map", gid)
+
+    def _inside(self, pid: int, name: str, identity: int) -> int:
+        for line in self.read(pid, name).splitlines():
             words = line.split()
             try:
-                inside, outside, count = (int(word) for word in words)
+                inside, outside, count = (number(word) for word in words)
             except ValueError as error:
-                raise ProcError("{0}: not an id map".format(self.path(pid, "uid_map"))) from error
-            if outside <= uid < outside + count:
-                return inside + uid - outside
-        raise ProcError("{0}: uid {1} is not mapped".format(self.path(pid, "uid_map"), uid))
+                raise ProcError("{0}: not an id map".format(self.path(pid, name))) from error
+            if outside <= identity < outside + count:
+                return inside + identity - outside
+        raise ProcError("{0}: {1} is not mapped".format(self.path(pid, name), identity))
 
     def interfaces(self, pid: Union[int, str]) -> list[str]:
         """Return the names of all interfaces of a process's network namespace, from its net/dev."""
-        lines = self.read(pid, "net", "dev").splitlines()
+        lines = self.read(pid, "net", "dev").rstrip("\n").split("\n")
         # Two header lines, then "name: counters"; anything else is not the kernel's file.
         if len(lines) < 2 or not lines[0].startswith("Inter-") or not all(":" in line for line in lines[2:]):
             raise ProcError("{0}: not a device table".format(self.path(pid, "net", "dev")))
         return [line.partition(":")[0].strip() for line in lines[2:]]
 
-    def sockets(self, pid: Union[int, str], family: str) -> Optional[list[Socket]]:
+    def sockets(
+        self, pid: Union[int, str], family: str, states: Optional[Iterable[int]] = None
+    ) -> Optional[list[Socket]]:
         """Return the TCP sockets of a process's network namespace; `family` is "tcp" or "tcp6".
 
-        None means that the file is not there: the address family does not exist in this kernel, or /proc is
-        odd.
+        `states` narrows them to those states. None means that the file is not there: the address family does
+        not exist in this kernel, or /proc is odd.
         """
         if not os.path.lexists(self.path(pid, "net", family)):
             self.interfaces(pid)  # the process may just have ended: that is an error, not a missing family
             return None
-        lines = self.read(pid, "net", family).splitlines()
-        if not lines or "local_address" not in lines[0]:
+        if self._no_socket(pid, family):
+            return []
+        lines = self.read(pid, "net", family, limit=READ_MAX_BYTES).split("\n")
+        if "local_address" not in lines[0]:
             raise ProcError("{0}: not a socket table".format(self.path(pid, "net", family)))
-        return [self._socket(pid, family, line) for line in lines[1:] if line.strip()]
+        wanted = None if states is None else {"{0:02X}".format(state) for state in states}
+        found = []
+        for line in lines[1:]:
+            words = line.split(None, 4)
+            # A line without a state is judged as a socket, and is none.
+            if words and (wanted is None or len(words) < 4 or not HEX.match(words[3]) or words[3] in wanted):
+                found.append(self._socket(pid, family, line))
+        return found
+
+    def _no_socket(self, pid: Union[int, str], family: str) -> bool:
+        """Whether the kernel counts no socket of this family in the namespace.
+
+        For a socket table it walks through the whole machine's, for this counter it does not: on a host of many
+        namespaces most tables need not be asked for. Where the counter cannot be read, the table is.
+        """
+        name, key = ("sockstat", "TCP") if family == "tcp" else ("sockstat6", "TCP6")
+        try:
+            text = self.read(pid, "net", name)
+        except ProcError:
+            return False
+        return re.search(r"^{0}: inuse 0( |$)".format(key), text, re.MULTILINE) is not None
 
     def _socket(self, pid: Union[int, str], family: str, line: str) -> Socket:
         words = line.split()
         try:
             local, remote = words[1], words[2]
+            ends = [end.split(":") for end in (local, remote)]
             return Socket(
-                decode_address(local.split(":")[0]),
-                int(local.split(":")[1], 16),
-                decode_address(remote.split(":")[0]),
-                int(remote.split(":")[1], 16),
-                int(words[3], 16),
-                int(words[9]),
+                decode_address(ends[0][0]),
+                hexadecimal(ends[0][1]),
+                decode_address(ends[1][0]),
+                hexadecimal(ends[1][1]),
+                hexadecimal(words[3]),
+                number(words[9]),
             )
         except (IndexError, ValueError) as error:
             raise ProcError("{0}: not a socket line".format(self.path(pid, "net", family))) from error
@@ -229,7 +266,7 @@ class ProcFS:
     def mounts(self, pid: Union[int, str]) -> list[Mount]:
         """Return the mounts a process sees, in mount order (of two on one point the later one hides the former)."""
         found = []
-        for line in self.read(pid, "mountinfo").splitlines():
+        for line in self.read(pid, "mountinfo", limit=READ_MAX_BYTES).rstrip("\n").split("\n"):
             before, dash, after = line.partition(" - ")
             fields, tail = before.split(" "), after.split(" ")
             sound = len(fields) >= 6 and len(tail) >= 3 and fields[0].isdigit() and fields[1].isdigit()
@@ -253,7 +290,7 @@ class ProcFS:
     def cgroups(self, pid: int) -> dict[str, str]:
         """Return {controller: path}; the key of the unified hierarchy is the empty text."""
         paths = {}
-        for line in self.read(pid, "cgroup").splitlines():
+        for line in self.read(pid, "cgroup").rstrip("\n").split("\n"):
             words = line.split(":", 2)
             if len(words) != 3 or not words[0].isdigit():
                 raise ProcError("{0}: not a cgroup line".format(self.path(pid, "cgroup")))
@@ -282,21 +319,10 @@ class ProcFS:
                 relative = relative[len(mount.root) :]
             path = os.path.join(mount.point, relative.lstrip("/"), name)
             try:
-                with open(path, encoding="ascii") as stream:
-                    return stream.read(4096).strip(), path
+                return contents(path, 4096).decode("ascii").strip(), path
             except (OSError, ValueError) as error:
                 reasons.append("{0}: {1}".format(path, getattr(error, "strerror", None) or error))
         raise ProcError("; ".join(reasons) or "no cgroup of process {0} is visible for {1}".format(pid, controller))
-
-
-def decode_address(text: str) -> Address:
-    """Decode an address of /proc/net/tcp{,6}: 32-bit words in the byte order of the machine, as hex."""
-    raw = bytes.fromhex(text)
-    if len(raw) not in (4, 16):
-        raise ValueError("not an address: {0}".format(text[:40]))
-    if sys.byteorder == "little":
-        raw = b"".join(raw[index : index + 4][::-1] for index in range(0, len(raw), 4))
-    return ipaddress.IPv4Address(raw) if len(raw) == 4 else ipaddress.IPv6Address(raw)
 
 
 def is_loopback(address: Address) -> bool:

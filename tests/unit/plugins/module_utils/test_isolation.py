@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,10 @@ import pytest
 from ansible_collections.rampart.ollama.plugins.module_utils.isolation import ROLES, check_ids
 from ansible_collections.rampart.ollama.plugins.module_utils.isolation_host import SocketDirectory
 from ansible_collections.rampart.ollama.plugins.module_utils.isolation_report import Report
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from profile_data import seccomp_text
 
 RELAY, OLLAMA, GATEWAY = 100, 200, 300
 Look = Callable[..., Report]
@@ -180,11 +186,15 @@ def test_a_root_process_beside_the_first_one_is_seen(look: Look, proc: Any) -> N
 
 def test_userns_remap_is_judged_by_the_uid_inside(look: Look, proc: Any) -> None:
     for pid, uid in ((RELAY, 10005), (OLLAMA, 10001), (GATEWAY, 10002)):
-        proc.status(pid, uid=100000 + uid)
+        proc.status(pid, uid=100000 + uid, gid=100000 + uid)
         proc.write(pid, "uid_map", "         0     100000      65536\n")
+        proc.write(pid, "gid_map", "         0     100000      65536\n")
     assert look().findings == []
-    proc.status(OLLAMA, uid=100000)
+    proc.status(OLLAMA, uid=100000, gid=110001)
     assert codes(look()) == {"ISO-ROOT-UID"}
+    # Root's group inside, whatever its number is outside.
+    proc.status(OLLAMA, uid=110001, gid=100000)
+    assert codes(look()) == {"ISO-PRIVILEGED-GROUP"}
 
 
 def test_a_stranger_in_the_namespace_is_named(look: Look, proc: Any) -> None:
@@ -262,11 +272,57 @@ def test_apparmor_counts_where_the_kernel_has_it(look: Look, proc: Any, tmp_path
     enabled.parent.mkdir(parents=True)
     enabled.write_text("Y\n")
     assert status(look(), "ollama-apparmor") == "unknown"
-    for pid in (RELAY, OLLAMA, GATEWAY):
-        proc.write(pid, "attr/current", "docker-default (enforce)\n")
+    for role, pid in (("relay", RELAY), ("ollama", OLLAMA), ("gateway", GATEWAY)):
+        proc.write(pid, "attr/current", "rampart-{0} (enforce)\n".format(role))
     assert status(look(), "ollama-apparmor") == "passed"
-    proc.write(OLLAMA, "attr/current", "unconfined\n")
-    assert codes(look()) == {"ISO-APPARMOR"}
+    for other in ("unconfined", "docker-default (enforce)", "rampart-ollama (complain)", "rampart-relay (enforce)", ""):
+        proc.write(OLLAMA, "attr/current", other + "\n")
+        assert codes(look()) == {"ISO-APPARMOR"}
+
+
+@pytest.mark.row("I1")
+@pytest.mark.parametrize(
+    "options",
+    [
+        None,
+        [],
+        ["no-new-privileges:true"],
+        ["seccomp=unconfined"],
+        ["seccomp:unconfined"],
+        ['seccomp={"defaultAction":"SCMP_ACT_ALLOW"}'],
+        ["seccomp=" + seccomp_text().replace('"brk",', '"bpf","brk",')],
+        ["seccomp=" + seccomp_text(gpu=True)],
+        ["seccomp=" + seccomp_text(), "seccomp=unconfined"],
+        ["seccomp=" + "[" * 100000],
+        ["seccomp=[]"],
+        ["seccomp=1e999"],
+        [{}],
+    ],
+)
+def test_another_seccomp_profile_is_named_though_the_kernel_reports_mode_2(
+    look: Look, inspector: Any, options: Any
+) -> None:
+    inspector.containers["rampart-ollama"]["HostConfig"]["SecurityOpt"] = options
+    report = look()
+    assert codes(report) == {"ISO-SECCOMP-PROFILE"}
+    assert status(report, "ollama-seccomp") == "passed"
+
+
+def test_a_profile_is_known_by_its_meaning_and_the_one_for_gpus_only_where_a_gpu_may_be(
+    look: Look, inspector: Any
+) -> None:
+    options = inspector.containers["rampart-ollama"]["HostConfig"]["SecurityOpt"]
+    options[1] = "seccomp=" + json.dumps(json.loads(seccomp_text()), indent=2)
+    assert status(look(), "ollama-seccomp-profile") == "passed"
+    options[1] = "seccomp=" + seccomp_text(gpu=True)
+    assert status(look(devices=("nvidia.com/gpu=all",)), "ollama-seccomp-profile") == "passed"
+    inspector.containers["rampart-relay"]["HostConfig"].update(
+        {"SecurityOpt": ["seccomp=" + seccomp_text(gpu=True)], "Devices": [{"PathOnHost": "/dev/kfd"}]}
+    )
+    report = look(devices=("/dev/kfd",))
+    assert {status(report, "relay-seccomp-profile"), status(report, "relay-no-devices")} == {"failed"}
+    inspector.containers["rampart-ollama"]["HostConfig"]["SecurityOpt"] = "garbage"
+    assert status(look(), "ollama-seccomp-profile") == "unknown"
 
 
 def test_a_socket_behind_a_link_of_the_container_is_not_looked_up_on_the_host(

@@ -61,7 +61,7 @@ def test_garbage_under_proc_never_turns_a_failure_into_a_pass(look: Look, proc: 
         assert passed == set(), (relative, {name: report.checks[name].evidence for name in passed})
 
 
-@pytest.mark.parametrize("name", ["status", "ns", "net", "mountinfo", "cgroup", "uid_map", "environ"])
+@pytest.mark.parametrize("name", ["status", "ns", "net", "mountinfo", "cgroup", "uid_map", "gid_map", "environ"])
 def test_what_cannot_be_read_is_unknown_and_says_so(look: Look, proc: Any, name: str) -> None:
     import shutil
 
