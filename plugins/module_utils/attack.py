@@ -1,25 +1,23 @@
 # Copyright: (c) 2026, Rampart contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The isolation attacks as data, and how they are run: from inside a container, or from a neighbour host.
+"""Isolation attacks as data, and what follows from how they went.
 
-Each attack is run in a child process of its own, which joins the container's namespaces and takes the ids,
-groups, capabilities and the no-new-privileges bit of its first process. So it can do what that process
-could do, but for two things the kernel lets nobody share: its seccomp filter and its AppArmor profile. A
-refusal seen here holds without them.
+Each attack is one YAML file below roles/security_tests/files/attacks, read and checked on the controller and handed
+over as a dictionary: managed hosts read no YAML. What an attack does is a function of `attack_functions`, where it
+starts is a place of `attack_places`, and what it leaves behind is read by `attack_traces`.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from .attack_attempts import ERROR, FUNCTIONS, REFUSED, SUCCEEDED, Parameters
-from .findings import Check, Finding, Severity, check, clean_text
-from .nsenter import NAMESPACES, EnterError, Privileges, in_child
-from .procfs import ProcError, ProcFS
+from .attack_attempts import ERROR, REFUSED, SUCCEEDED, Parameters
+from .findings import Check, Finding, Severity, check
 
 INSIDE = ("server", "gateway")
 # Documentation addresses (RFC 5737, RFC 3849): nobody's, so that a real host disturbs nobody, and a
@@ -32,92 +30,131 @@ DEFAULT_TARGETS: dict[str, Any] = {
     "metadata": ["169.254.169.254"],
     "port": 443,
     "host_addresses": [],
+    "loopback": ["127.0.0.1"],
     "host_ports": [22, 2375, 2376, 8443, 11434],
     "docker_ports": [2375, 2376],
     "ollama_ports": [11434],
     "edge_ports": [8443],
     "expected_ports": [],
+    "container_addresses": [],
     "models": ["/models"],
     "root": ["/", "/etc", "/usr/bin", "/opt", "/var"],
     "temporary": ["/tmp", "/dev/shm", "/home/ollama"],  # noqa: S108 - places to attack, not to use
+    "inner_socket_directories": ["/run/ollama"],
+    "proxy_socket": "/run/rampart/egress/egress.sock",
+    "listed_name": "registry.ollama.ai",
+    "unlisted_names": ["www.example.org"],
+    "private_names": ["localhost", "registry.ollama.ai.localhost", "metadata.google.internal"],
+    "private_ipv4": ["127.0.0.1", "10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.169.254"],
+    "private_ipv6": ["::1", "fe80::1", "fc00::1", "::ffff:127.0.0.1"],
+    "unlisted_ports": [22, 80, 8443, 11434],
+    "upload_name": "",
+    "upload_bytes": 67108864,
+    "sockets": ["/run/rampart/ollama/*.sock", "/run/rampart/gateway/*.sock", "/run/rampart/egress/*.sock"],
+    "watch_sockets": ["/run/rampart/watch/*", "/run/rampart/watch/*/*"],
+    "socket_directories": ["/run/rampart", "/run/rampart/ollama", "/run/rampart/gateway", "/run/rampart/egress"],
+    "closed_directories": [
+        "/run/rampart/ollama",
+        "/run/rampart/gateway",
+        "/run/rampart/egress",
+        "/etc/rampart/gateway",
+    ],
+    "quarantine": ["/srv/rampart/quarantine", "/srv/rampart/scan"],
+    "served": ["/srv/rampart/store", "/srv/rampart/store/blobs", "/srv/rampart/store/manifests", "/srv/rampart"],
+    "configuration": ["/etc/rampart", "/etc/rampart/*", "/var/lib/rampart", "/srv/rampart/log"],
+    "secrets": [
+        "/etc/rampart/gateway/*",
+        "/etc/rampart/edge/*.key",
+        "/etc/rampart/egress/squid.conf",
+        "/var/lib/rampart/undo/*",
+        "/var/lib/rampart/store-record.json",
+    ],
+    "clone_memory": 67108864,
 }
-CHECK_PREFIX = {"server": "attack-", "gateway": "attack-gateway-", "host": "attack-neighbour-"}
+CHECK_PREFIX = {
+    "server": "attack-",
+    "gateway": "attack-gateway-",
+    "fetcher": "attack-fetcher-",
+    "clone": "attack-clone-",
+    "user": "attack-user-",
+    "neighbour-container": "attack-container-",
+    "host": "attack-neighbour-",
+}
+ORIGINS = tuple(CHECK_PREFIX)
+SEEN, NOT_SEEN, NOT_OBSERVABLE, UNKNOWN = "seen", "not seen", "not observable", "unknown"
+_ID = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
+_ERRNO = re.compile(r"\bE(?:[A-Z]{3,}|2BIG)\b")
+_LISTS = ("addresses", "ports", "directories", "paths", "names")
 
 
 @dataclass(frozen=True)
 class Attack:
-    """One attack: `targets` maps a parameter of the function to a key of the targets; `family` (4, 6) picks
-    addresses.
+    """One attack, as its file describes it.
+
+    `targets` maps a parameter of the function to a key of the targets, `parameters` are given as they are; `family`
+    (4, 6) picks addresses. `refusal` lists the words a refusal may give as its reason: another one proves nothing.
+    `seen_by` lists traces (kind, what), any of which shows that it was seen; without one `not_observable` says why.
+    `not_observable_if` maps words of a refusal that leaves no trace to the reason.
     """
 
     id: str
-    what: str
+    tries: str
     function: str
     origins: tuple[str, ...]
+    refusal: tuple[str, ...]
     targets: tuple[tuple[str, str], ...] = ()
+    parameters: tuple[tuple[str, Any], ...] = ()
     family: Optional[int] = None
+    seen_by: tuple[tuple[str, str], ...] = ()
+    not_observable: str = ""
+    not_observable_if: tuple[tuple[str, str], ...] = ()
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Attack:
+        """Build an attack from its file's content. Raises ValueError for what has not the shape that a host needs."""
+        try:
+            attack = cls(
+                id=str(data["id"]),
+                tries=str(data["tries"]),
+                function=str(data["function"]),
+                origins=tuple(data["origins"]),
+                refusal=tuple(str(word) for word in data["refusal"]),
+                targets=tuple(sorted(data.get("targets", {}).items())),
+                parameters=tuple(sorted(data.get("parameters", {}).items())),
+                family=data.get("family"),
+                seen_by=tuple((kind, str(what)) for item in data.get("seen_by", []) for kind, what in item.items()),
+                not_observable=str(data.get("not_observable", "")),
+                not_observable_if=tuple(sorted(data.get("not_observable_if", {}).items())),
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError("not an attack: {0}".format(error)) from None
+        if not _ID.match(attack.id) or not set(attack.origins) <= set(ORIGINS) or attack.family not in (None, 4, 6):
+            raise ValueError("not an attack: {0!r}".format(attack.id[:80]))
+        if any(key not in DEFAULT_TARGETS for _name, key in attack.targets):
+            raise ValueError("{0} names a target that is not known".format(attack.id))
+        return attack
 
 
-def _to(addresses: str, port: str, name: str = "ports") -> tuple[tuple[str, str], ...]:
-    """Return the parameters of an attack on addresses and ports."""
-    return (("addresses", addresses), (name, port))
-
-
-_HOST = _to("host_addresses", "host_ports")
-_OLLAMA = _to("host_addresses", "ollama_ports")
-_DOCKER = _to("host_addresses", "docker_ports")
-_EDGE = _to("host_addresses", "edge_ports")
-_BESIDE = ("host",)
-ATTACKS: tuple[Attack, ...] = (
-    Attack("egress-dns", "ask resolvers for a name by UDP", "dns", INSIDE, (("addresses", "dns"), ("name", "name"))),
-    Attack("egress-name", "resolve a name as any program does", "resolve", INSIDE, (("name", "name"),)),
-    Attack("egress-ipv4", "connect to an IPv4 address", "tcp", INSIDE, _to("ipv4", "port"), 4),
-    Attack("egress-ipv6", "connect to an IPv6 address", "tcp", INSIDE, _to("ipv6", "port"), 6),
-    Attack("egress-udp-ipv4", "send UDP to an IPv4 address", "udp", INSIDE, _to("ipv4", "port", "port"), 4),
-    Attack("egress-udp-ipv6", "send UDP to an IPv6 address", "udp", INSIDE, _to("ipv6", "port", "port"), 6),
-    Attack("egress-icmp-ipv4", "ping an IPv4 address", "icmp", INSIDE, (("addresses", "ipv4"),), 4),
-    Attack("egress-icmp-ipv6", "ping an IPv6 address", "icmp", INSIDE, (("addresses", "ipv6"),), 6),
-    Attack("egress-metadata", "connect to the metadata address", "tcp", INSIDE, _to("metadata", "port")),
-    Attack("host-ipv4", "connect to the host over IPv4", "tcp", INSIDE, _HOST, 4),
-    Attack("host-ipv6", "connect to the host over IPv6", "tcp", INSIDE, _HOST, 6),
-    Attack("docker-socket", "open an engine's socket", "engine_socket", INSIDE),
-    Attack("write-models", "write to the models", "write_file", INSIDE, (("directories", "models"),)),
-    Attack("write-root", "write to the root file system", "write_file", INSIDE, (("directories", "root"),)),
-    Attack("exec-tmp", "execute what was written", "execute_temporary", INSIDE, (("directories", "temporary"),)),
-    Attack("gain-root", "become root", "gain_root", INSIDE),
-    Attack("gain-capability", "raise a capability", "gain_capability", INSIDE),
-    Attack("mount", "mount a file system", "mount", INSIDE),
-    Attack("raw-socket", "open a raw socket", "raw_socket", INSIDE),
-    Attack("read-host-processes", "see the host's processes", "host_processes", INSIDE),
-    Attack("ollama-ipv4", "reach 11434 over IPv4", "tcp", _BESIDE, _OLLAMA, 4),
-    Attack("ollama-ipv6", "reach 11434 over IPv6", "tcp", _BESIDE, _OLLAMA, 6),
-    Attack("docker-ipv4", "reach Docker over IPv4", "tcp", _BESIDE, _DOCKER, 4),
-    Attack("docker-ipv6", "reach Docker over IPv6", "tcp", _BESIDE, _DOCKER, 6),
-    Attack("edge-ipv4", "reach the edge over IPv4", "tcp", _BESIDE, _EDGE, 4),
-    Attack("edge-ipv6", "reach the edge over IPv6", "tcp", _BESIDE, _EDGE, 6),
-)
-
-
-def attacks_for(origin: str, wanted: Iterable[str] = ()) -> list[Attack]:
+def attacks_for(origin: str, known: Iterable[Attack], wanted: Iterable[str] = ()) -> list[Attack]:
     """Return the attacks of an origin, those in `wanted` when it names any. Raises ValueError for an unknown one."""
-    known = [attack for attack in ATTACKS if origin in attack.origins]
+    here = [attack for attack in known if origin in attack.origins]
     names = list(wanted)
-    unknown = sorted(set(names) - {attack.id for attack in known})
+    unknown = sorted(set(names) - {attack.id for attack in here})
     if unknown:
         raise ValueError("{0} cannot be run from {1}".format(", ".join(unknown), origin))
-    return [attack for attack in known if not names or attack.id in names]
+    return [attack for attack in here if not names or attack.id in names]
 
 
-def parameters_for(attack: Attack, origin: str, targets: dict[str, Any], timeout: float) -> Parameters:
+def parameters_for(attack: Attack, origin: str, targets: Mapping[str, Any], timeout: float) -> Parameters:
     """Return the parameters of one attack: addresses of its family alone, ports as lists without the expected ones."""
     merged = {**DEFAULT_TARGETS, **{key: value for key, value in targets.items() if value is not None}}
-    found: Parameters = {"timeout": timeout, "left_counts": origin in INSIDE}
+    found: Parameters = {"timeout": timeout, "left_counts": origin in INSIDE, **dict(attack.parameters)}
     for name, key in attack.targets:
         value = merged.get(key)
-        if name in ("addresses", "ports", "directories") and not isinstance(value, (list, tuple)):
+        if name in _LISTS and not isinstance(value, (list, tuple)):
             value = [value]
         if name == "addresses" and attack.family is not None:
-            value = [item for item in value or [] if _version(item) == attack.family]
+            value = [item for item in value or [] if version_of(item) == attack.family]
         if name == "ports" and origin == "host":
             expected = {int(port) for port in merged["expected_ports"]}
             value = [int(port) for port in value or [] if int(port) not in expected]
@@ -125,80 +162,49 @@ def parameters_for(attack: Attack, origin: str, targets: dict[str, Any], timeout
     return found
 
 
-def _version(address: Any) -> int:
+def version_of(address: Any) -> int:
+    """Return 4 or 6, or 0 for what is no address; a zone ("fe80::1%eth0") is allowed."""
     try:
         return ipaddress.ip_address(str(address)).version
     except ValueError:
         return 0
 
 
-def run_attacks(
-    origin: str,
-    attacks: list[Attack],
-    targets: dict[str, Any],
-    timeout: float,
-    pid: Optional[int] = None,
-    proc: Optional[ProcFS] = None,
-) -> list[dict[str, str]]:
-    """Run attacks and return {id, tried, expected, outcome, evidence} for each; never raises for what it
-    meets.
-
-    From inside, `pid` is the container's first process; `timeout` (seconds) is each attack's own.
-    """
-    proc = proc or ProcFS()
-    results = []
-    for attack in attacks:
-        parameters = parameters_for(attack, origin, targets, timeout)
-        moot = _moot(attack, parameters, targets, origin)
-        if moot:
-            outcome, evidence = REFUSED, moot
-        else:
-            outcome, evidence = _run(attack, parameters, timeout, pid if origin in INSIDE else None, proc)
-        results.append(
-            {
-                "id": attack.id,
-                "tried": attack.what,
-                "expected": REFUSED,
-                "outcome": outcome,
-                "evidence": clean_text(evidence),
-            }
-        )
-    return results
-
-
-def _moot(attack: Attack, parameters: Parameters, targets: dict[str, Any], origin: str) -> str:
+def moot(attack: Attack, parameters: Parameters, targets: Mapping[str, Any], origin: str) -> str:
     """Return why an attack has nothing to attack, or an empty text.
 
-    Only where that is known: with no address of the host at all nothing was seen, and nothing is proven. A neighbour
-    can reach a host by link-local addresses that nobody named, so for it a missing family stays an open question.
+    Only where that is known: with no address of the host at all nothing was seen, and nothing is proven. For a
+    neighbour it is known when whoever asks says that he named all addresses, link-local ones included
+    (`all_addresses`).
     """
     if attack.function != "tcp":
         return ""
     if not parameters["ports"]:
         return "every port of this attack is expected to be open"
-    own = origin in INSIDE and dict(attack.targets).get("addresses") == "host_addresses"
-    if own and targets.get("host_addresses") and not parameters["addresses"]:
+    own = dict(attack.targets).get("addresses") == "host_addresses"
+    told = origin in INSIDE or bool(targets.get("all_addresses"))
+    if own and told and targets.get("host_addresses") and not parameters["addresses"]:
         return "the host has no IPv{0} address that could be attacked".format(attack.family)
     return ""
 
 
-def _run(attack: Attack, parameters: Parameters, timeout: float, pid: Optional[int], proc: ProcFS) -> tuple[str, str]:
-    function = FUNCTIONS[attack.function]
-    try:
-        privileges = None
-        if pid is not None:
-            parameters["host_pid_namespace"] = proc.namespace("self", "pid")
-            privileges = Privileges.of(proc.status(pid))
-        # Twice the time: the attempt ends by itself first, the killing is for what hangs.
-        answer = in_child(lambda: function(parameters), 2 * timeout + 1, pid, NAMESPACES, privileges, proc.root)
-        outcome, evidence = str(answer[0]), str(answer[1])
-    except (EnterError, ProcError, OSError, ValueError, IndexError, TypeError) as error:
-        return ERROR, str(error)
-    return (outcome if outcome in (REFUSED, SUCCEEDED) else ERROR), evidence
+def as_expected(attack: Attack, outcome: str, evidence: str) -> tuple[str, str]:
+    """Return outcome and evidence; a refusal for another reason than the attack's file names becomes an error."""
+    if outcome != REFUSED:
+        return outcome, evidence
+    strange = sorted(set(_ERRNO.findall(evidence)) - set(attack.refusal))
+    if strange:
+        return ERROR, "{0}; {1} is no refusal that was expected".format(evidence, ", ".join(strange))
+    if not any(word in evidence for word in attack.refusal):
+        return ERROR, "{0}; expected was one of {1}".format(evidence, ", ".join(attack.refusal))
+    return outcome, evidence
 
 
-def judge(origin: str, results: list[dict[str, str]], subject: str) -> tuple[list[Finding], list[Check]]:
-    """Return findings and checks for the results: what got through is critical, what proved nothing is unknown."""
+def judge(origin: str, results: list[dict[str, Any]], subject: str) -> tuple[list[Finding], list[Check]]:
+    """Return findings and checks for the results: what got through is critical, what proved nothing is unknown.
+
+    Where there are attacks with a trace, the last check says whether they were seen.
+    """
     findings, checks = [], []
     for item in results:
         outcome, evidence = item["outcome"], "{0}: {1}".format(item["tried"], item["evidence"])
@@ -212,33 +218,51 @@ def judge(origin: str, results: list[dict[str, str]], subject: str) -> tuple[lis
         elif outcome == ERROR:
             remedy = "Mend what hindered the attack (targets, root, a running container): nothing was proven."
             findings.append(Finding("ATTACK-NOT-RUN", Severity.MEDIUM, subject, evidence, remedy))
+    # What a neighbour leaves behind is judged by whoever reads the traces, on the attacked host.
+    if origin != "host" and any(item["seen_by"] for item in results):
+        checks.append(seen_check(origin, results))
     return findings, checks
 
 
-def own_addresses(proc: ProcFS) -> list[str]:
-    """Return the host's own addresses but loopback and link-local ones: what a container would attack it by.
+def seen_check(origin: str, results: list[dict[str, Any]]) -> Check:
+    """Return the check that every attack with a trace was seen: unknown when a trace could not be read.
 
-    IPv4 from fib_trie (`/32 host LOCAL`), IPv6 from if_inet6; a family that cannot be read adds none.
+    What was not tried counts for nothing here; it has a check of its own.
     """
-    found: set[str] = set()
-    try:
-        lines = proc.read("self", "net", "fib_trie").splitlines()
-        for previous, line in zip(lines, lines[1:]):
-            if "/32 host LOCAL" in line:
-                found.add(previous.split("--")[-1].strip())
-    except ProcError:
-        pass
-    try:
-        for line in proc.read("self", "net", "if_inet6").splitlines():
-            found.add(str(ipaddress.IPv6Address(bytes.fromhex(line.split()[0]))))
-    except (ProcError, ValueError, IndexError):
-        pass
-    usable = []
-    for text in sorted(found):
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            continue
-        if not (address.is_loopback or address.is_link_local):
-            usable.append(text)
-    return usable
+    observable = [item for item in results if item["seen"] != NOT_OBSERVABLE and item["outcome"] != ERROR]
+    unseen = [item["id"] for item in observable if item["seen"] == NOT_SEEN]
+    unknown = [item["id"] for item in observable if item["seen"] == UNKNOWN]
+    words = "{0} of {1} attacks with a trace were seen".format(
+        sum(item["seen"] == SEEN for item in observable), len(observable)
+    )
+    if unseen:
+        words += "; left no trace: " + ", ".join(unseen)
+    if unknown:
+        words += "; trace not read: " + ", ".join(unknown)
+    holds = False if unseen else (None if unknown or not observable else True)
+    return check(CHECK_PREFIX[origin] + "seen", holds, words)
+
+
+def table(origin: str, results: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Return one line for each attack: where from, what, refused or not, seen or why not."""
+    return [
+        "{0:19} {1:24} {2:9} {3}: {4}".format(
+            origin, item["id"], item["outcome"], item["seen"], item["trace"] or item["evidence"]
+        )
+        for item in results
+    ]
+
+
+def measure(origin: str, results: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the counts that evidence keeps of one origin's attacks."""
+    rows = list(results)
+    return {
+        "name": "attacks-" + origin,
+        "unit": "attacks",
+        "value": len(rows),
+        "refused": sum(item["outcome"] == REFUSED for item in rows),
+        "succeeded": sum(item["outcome"] == SUCCEEDED for item in rows),
+        "not_run": sum(item["outcome"] == ERROR for item in rows),
+        "seen": sum(item["seen"] == SEEN for item in rows),
+        "not_observable": sum(item["seen"] == NOT_OBSERVABLE for item in rows),
+    }

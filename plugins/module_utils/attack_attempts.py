@@ -1,44 +1,25 @@
 # Copyright: (c) 2026, Rampart contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The attempts to get out of a container or into a host: each tries one thing once and says how it went.
+"""The attempts over the network: to get out of a container or into a host.
 
-They run in a child process that has already joined the container's namespaces and taken its privileges.
-Each returns (outcome, evidence); the outcome is `refused`, `succeeded`, or `error` when nothing was proven.
-Nothing is left behind: what an attempt could create it removes again.
+Each attempt tries one thing once, in a child process that is already where it starts and has taken that place's
+privileges. It returns (outcome, evidence); the outcome is `refused`, `succeeded`, or `error` when nothing was proven.
 """
 
 from __future__ import annotations
 
 import codecs
-import ctypes
 import errno
 import ipaddress
-import mmap
-import os
 import random
 import socket
 import struct
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Optional
 
-from .nsenter import capability_raised
-
 REFUSED, SUCCEEDED, ERROR = "refused", "succeeded", "error"
-CAP_NET_ADMIN = 12
-CAP_SYS_ADMIN = 21
-ENGINE_SOCKETS = (
-    "/var/run/docker.sock",
-    "/run/docker.sock",
-    "/run/containerd/containerd.sock",
-    "/run/podman/podman.sock",
-    "/host/run/docker.sock",
-    "/host/var/run/docker.sock",
-)
-# Who is seen in /proc only by somebody who shares the host's PID namespace.
-HOST_PROGRAMS = frozenset(["systemd", "dockerd", "containerd", "systemd-journal", "sshd"])
 
 # getaddrinfo encodes names with this codec; after joining another mount namespace it could not be imported any more.
 codecs.lookup("idna")
@@ -56,7 +37,8 @@ def tcp(parameters: Parameters) -> Result:
     """Connect by TCP to each of `addresses` on each of `ports`, all at once, within `timeout` seconds.
 
     With `left_counts` an attempt that meets no refusal of the kernel counts as got out: the packet has
-    left. Without it (a neighbour before a firewall) only an answered connection is a success.
+    left. Without it (a neighbour before a firewall) only an answered connection is a success, and that no way
+    leads there proves nothing, unless `no_way` says that it is the "refusal".
     """
     targets = [(str(address), int(port)) for address in parameters["addresses"] for port in parameters["ports"]]
     if not targets:
@@ -77,9 +59,16 @@ def tcp(parameters: Parameters) -> Result:
         if word == "EAFNOSUPPORT":
             return ERROR, "this address family is not there: nothing is proven"
         seen[word] = seen.get(word, 0) + 1
-    if not parameters["left_counts"] and not set(seen) - {"ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL"}:
+    unproven = not parameters["left_counts"] and parameters.get("no_way") != "refusal"
+    if unproven and not set(seen) - {"ENETUNREACH", "EHOSTUNREACH", "EADDRNOTAVAIL"}:
         return ERROR, "no way leads to the target ({0}): nothing is proven".format(", ".join(sorted(seen)))
     return REFUSED, ", ".join("{0} x {1}".format(word, count) for word, count in sorted(seen.items()))
+
+
+def endpoint(address: str, port: int) -> tuple[Any, ...]:
+    """Return what a socket is given for an address, its zone as a number: a zone in the text alone is not used."""
+    plain, percent, zone = address.partition("%")
+    return (plain, port, 0, socket.if_nametoindex(zone)) if percent else (plain, port)
 
 
 def _connect(address: str, port: int, seconds: float) -> str:
@@ -87,7 +76,7 @@ def _connect(address: str, port: int, seconds: float) -> str:
     try:
         with socket.socket(family, socket.SOCK_STREAM) as handle:
             handle.settimeout(seconds)
-            handle.connect((address, port))
+            handle.connect(endpoint(address, port))
             return "connected"
     except socket.timeout:
         return "no answer"
@@ -116,7 +105,7 @@ def _send(address: str, port: int, payload: bytes) -> Optional[str]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as handle:
-            handle.connect((address, port))
+            handle.connect(endpoint(address, port))
             handle.send(payload)
             # An ICMP refusal of the own machine comes back at the next call: only then it is known to have arrived.
             time.sleep(0.05)
@@ -200,93 +189,11 @@ def icmp(parameters: Parameters) -> Result:
         try:
             with socket.socket(family, socket.SOCK_DGRAM, protocol) as handle:
                 # Type, code, check sum (the kernel's), identifier (the kernel's), sequence, payload.
-                handle.sendto(struct.pack(">BBHHH", 128 if six else 8, 0, 0, 0, 1) + b"rampart", (address, 0))
+                handle.sendto(struct.pack(">BBHHH", 128 if six else 8, 0, 0, 0, 1) + b"rampart", endpoint(address, 0))
                 return SUCCEEDED, "an echo request to {0} left".format(address)
         except OSError as error:
             words.append(name_of(error.errno))
     return _refusals(words)
-
-
-def engine_socket(_parameters: Parameters) -> Result:
-    """Open the control socket of a container engine."""
-    words = set()
-    for path in ENGINE_SOCKETS:
-        try:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as handle:
-                handle.settimeout(1.0)
-                handle.connect(path)
-                return SUCCEEDED, "{0} is open".format(path)
-        except OSError as error:
-            words.add(name_of(error.errno))
-    return REFUSED, ", ".join(sorted(words))
-
-
-def write_file(parameters: Parameters) -> Result:
-    """Create a file in each of `directories`; what was created is removed again."""
-    words = []
-    for directory in parameters["directories"]:
-        path = os.path.join(str(directory), ".rampart-attack-{0}".format(os.getpid()))
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-        except OSError as error:
-            words.append("{0}: {1}".format(directory, name_of(error.errno)))
-            continue
-        os.close(handle)
-        with suppress(OSError):
-            os.unlink(path)
-        return SUCCEEDED, "a file was created in {0}".format(directory)
-    return REFUSED, ", ".join(words)
-
-
-def execute_temporary(parameters: Parameters) -> Result:
-    """Write to a temporary directory and map what was written as code: what noexec forbids."""
-    words = []
-    for directory in parameters["directories"]:
-        path = os.path.join(str(directory), ".rampart-attack-{0}".format(os.getpid()))
-        try:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o700)
-        except OSError as error:
-            words.append("{0}: not writable ({1})".format(directory, name_of(error.errno)))
-            continue
-        try:
-            os.write(handle, b"\xc3" * 16)
-            with mmap.mmap(handle, 16, flags=mmap.MAP_PRIVATE, prot=mmap.PROT_READ | mmap.PROT_EXEC):
-                return SUCCEEDED, "what was written to {0} can be executed".format(directory)
-        except OSError as error:
-            words.append("{0}: {1}".format(directory, name_of(error.errno)))
-        finally:
-            os.close(handle)
-            with suppress(OSError):
-                os.unlink(path)
-    return REFUSED, ", ".join(words)
-
-
-def gain_root(_parameters: Parameters) -> Result:
-    """Become root."""
-    if os.geteuid() == 0:
-        return SUCCEEDED, "runs as root already"
-    try:
-        os.setresuid(0, 0, 0)
-    except OSError as error:
-        return REFUSED, "setresuid(0): {0}".format(name_of(error.errno))
-    return SUCCEEDED, "became uid 0"
-
-
-def gain_capability(_parameters: Parameters) -> Result:
-    """Raise a capability that leads out."""
-    for number in (CAP_SYS_ADMIN, CAP_NET_ADMIN):
-        if capability_raised(number):
-            return SUCCEEDED, "raised capability {0}".format(number)
-    return REFUSED, "capset: EPERM"
-
-
-def mount(_parameters: Parameters) -> Result:
-    """Mount a file system over a directory."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) == 0:
-        libc.umount2(b"/tmp", 2)
-        return SUCCEEDED, "a tmpfs was mounted"
-    return REFUSED, "mount: {0}".format(name_of(ctypes.get_errno()))
 
 
 def raw_socket(_parameters: Parameters) -> Result:
@@ -300,32 +207,3 @@ def raw_socket(_parameters: Parameters) -> Result:
         except OSError as error:
             words.add(name_of(error.errno))
     return REFUSED, ", ".join(sorted(words))
-
-
-def host_processes(parameters: Parameters) -> Result:
-    """See the processes of the host."""
-    own = "unknown"
-    with suppress(OSError):
-        own = os.readlink("/proc/self/ns/pid")
-    if own == parameters.get("host_pid_namespace"):
-        return SUCCEEDED, "shares the host's PID namespace"
-    count = 0
-    with suppress(OSError):
-        for name in os.listdir("/proc"):
-            if not name.isdigit():
-                continue
-            count += 1
-            with suppress(OSError, UnicodeDecodeError), open("/proc/{0}/comm".format(name), encoding="utf-8") as stream:
-                program = stream.read(64).strip()
-                if program in HOST_PROGRAMS:
-                    return SUCCEEDED, "sees {0} as process {1}".format(program, name)
-    return (REFUSED, "sees {0} processes, none of the host's".format(count)) if count else (ERROR, "/proc is empty")
-
-
-FUNCTIONS: dict[str, Callable[[Parameters], Result]] = {
-    function.__name__: function
-    for function in (
-        tcp, udp, dns, resolve, icmp, engine_socket, write_file, execute_temporary, gain_root, gain_capability, mount,
-        raw_socket, host_processes,
-    )
-}  # fmt: skip

@@ -19,17 +19,20 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.rampart.ollama.plugins.module_utils import attack_attempts
+from ansible_collections.rampart.ollama.plugins.module_utils import attack_attempts, attack_files, attack_functions
 from ansible_collections.rampart.ollama.plugins.module_utils.attack import (
-    ATTACKS,
     CHECK_PREFIX,
-    INSIDE,
+    ORIGINS,
+    Attack,
+    as_expected,
     attacks_for,
     judge,
-    own_addresses,
     parameters_for,
-    run_attacks,
+    seen_check,
+    table,
 )
+from ansible_collections.rampart.ollama.plugins.module_utils.attack_places import Inside, Place, own_addresses
+from ansible_collections.rampart.ollama.plugins.module_utils.attack_run import run_attacks
 from ansible_collections.rampart.ollama.plugins.module_utils.nsenter import (
     NAMESPACES,
     EnterError,
@@ -38,7 +41,9 @@ from ansible_collections.rampart.ollama.plugins.module_utils.nsenter import (
     interface_flags,
 )
 from ansible_collections.rampart.ollama.plugins.module_utils.procfs import ProcFS, Status
+from ansible_collections.rampart.ollama.plugins.plugin_utils.attack_catalogue import DEFAULT_DIRECTORY, load_attacks
 
+ATTACKS = [Attack.from_dict(data) for data in load_attacks(DEFAULT_DIRECTORY)]
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="joining and making namespaces takes root")
 
 
@@ -66,57 +71,95 @@ DROPPED = (
 
 
 def outcome_of(pid: int, *names: str, **targets: Any) -> dict[str, tuple[str, str]]:
-    results = run_attacks("server", attacks_for("server", names), targets, 2.0, pid)
+    with Inside(pid) as place:
+        results = run_attacks("server", attacks_for("server", ATTACKS, names), targets, 2.0, place)
     return {item["id"]: (item["outcome"], item["evidence"]) for item in results}
 
 
 # --- as data ------------------------------------------------------------------------------------------------
-def test_the_table_is_sound() -> None:
+def named(name: str) -> Attack:
+    return next(attack for attack in ATTACKS if attack.id == name)
+
+
+def test_the_files_are_sound() -> None:
     ids = [(attack.id, origin) for attack in ATTACKS for origin in attack.origins]
     assert len(ids) == len(set(ids))
-    assert len(attacks_for("server")) == len(attacks_for("gateway")) >= 20
+    assert len(attacks_for("server", ATTACKS)) >= 22
+    for origin in ORIGINS:
+        assert attacks_for(origin, ATTACKS), origin
     for attack in ATTACKS:
-        assert attack.function in attack_attempts.FUNCTIONS
-        assert {"ipv4": 4, "ipv6": 6}.get(attack.id.rsplit("-", 1)[-1]) == attack.family
+        assert {"ipv4": 4, "ipv6": 6}.get(attack.id.rsplit("-", 1)[-1], attack.family) == attack.family or (
+            attack.origins == ("fetcher",)
+        )
 
 
 def test_an_unknown_attack_is_refused() -> None:
     with pytest.raises(ValueError, match="fly cannot be run from server"):
-        attacks_for("server", ["fly"])
+        attacks_for("server", ATTACKS, ["fly"])
     with pytest.raises(ValueError, match="ollama-ipv4"):
-        attacks_for("server", ["ollama-ipv4"])
+        attacks_for("server", ATTACKS, ["ollama-ipv4"])
 
 
 def test_addresses_are_picked_by_family_and_expected_ports_left_out() -> None:
-    six = next(attack for attack in ATTACKS if attack.id == "edge-ipv6")
+    six = named("edge-ipv6")
     targets = {"host_addresses": ["192.0.2.1", "2001:db8::1", "x"], "edge_ports": [8443, 443], "expected_ports": [8443]}
     found = parameters_for(six, "host", targets, 1)
     assert (found["addresses"], found["ports"], found["left_counts"]) == (["2001:db8::1"], [443], False)
-    four = next(attack for attack in ATTACKS if attack.id == "egress-ipv4")
+    four = named("egress-ipv4")
     assert parameters_for(four, "server", {}, 1)["ports"] == [443]
+
+
+def result_of(name: str, outcome: str = "refused", seen: str = "not observable") -> dict[str, Any]:
+    told = {"id": name, "tried": "t", "expected": "refused", "outcome": outcome, "evidence": "e"}
+    return {**told, "seen": seen, "trace": "x", "seen_by": ["kernel:OutNoRoutes"] if name == "a-b" else []}
 
 
 def test_what_proved_nothing_is_unknown_and_what_got_through_is_critical() -> None:
     results = [
-        {"id": name, "tried": "t", "expected": "refused", "outcome": outcome, "evidence": "e"}
-        for name, outcome in (("a-b", "refused"), ("c-d", "succeeded"), ("e-f", "error"))
+        result_of(name, outcome) for name, outcome in (("a-b", "refused"), ("c-d", "succeeded"), ("e-f", "error"))
     ]
     findings, checks = judge("gateway", results, "x")
     assert [(item.id, item.status) for item in checks] == [
         ("attack-gateway-a-b", "passed"),
         ("attack-gateway-c-d", "failed"),
         ("attack-gateway-e-f", "unknown"),
+        ("attack-gateway-seen", "unknown"),
     ]
+    assert "attack-user-seen" not in [item.id for item in judge("user", results[1:], "x")[1]]
     assert [(item.code, item.severity.value) for item in findings] == [
         ("ATTACK-SUCCEEDED", "critical"),
         ("ATTACK-NOT-RUN", "medium"),
     ]
-    assert set(CHECK_PREFIX) == {*INSIDE, "host"}
+    assert set(CHECK_PREFIX) == set(ORIGINS)
+    assert [line.split()[1] for line in table("gateway", results)] == ["a-b", "c-d", "e-f"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "status"),
+    [("seen", "passed"), ("not seen", "failed"), ("unknown", "unknown"), ("not observable", "passed")],
+)
+def test_what_leaves_a_trace_has_to_be_seen(seen: str, status: str) -> None:
+    """I6: an attack with a trace that nobody finds fails the check, a trace that cannot be read leaves it open."""
+    assert seen_check("server", [result_of("a-b", seen="seen"), result_of("c-d", seen=seen)]).status == status
+    assert seen_check("server", []).status == "unknown"
+    # What was not tried could not be seen, and has a check of its own.
+    results = [result_of("a-b", seen="seen"), result_of("c-d", "error", "unknown")]
+    assert seen_check("server", results).status == "passed"
+
+
+def test_a_refusal_for_another_reason_proves_nothing() -> None:
+    """I6: a family that is not there, a directory that is missing, a page of another kind are no refusals."""
+    attack = named("gain-root")
+    assert as_expected(attack, "refused", "setresuid(0): EPERM")[0] == "refused"
+    assert as_expected(attack, "refused", "setresuid(0): EINVAL")[0] == "error"
+    assert as_expected(attack, "refused", "nothing happened")[0] == "error"
+    assert as_expected(attack, "refused", "EPERM, EAFNOSUPPORT")[0] == "error"
+    assert as_expected(attack, "succeeded", "became uid 0")[0] == "succeeded"
 
 
 def test_a_neighbour_without_targets_or_without_a_way_proves_nothing() -> None:
     """I6: a test without the family, or without a route, would pass vacuously."""
-    results = run_attacks("host", attacks_for("host", ["ollama-ipv4"]), {}, 0.5)
+    results = run_attacks("host", attacks_for("host", ATTACKS, ["ollama-ipv4"]), {}, 0.5, Place())
     assert [item["outcome"] for item in results] == ["error"]
 
 
@@ -282,19 +325,19 @@ def test_a_neighbour_succeeds_only_when_it_is_answered() -> None:
     with socket.create_server(("127.0.0.1", 0)) as sink:
         port = sink.getsockname()[1]
         targets = {"host_addresses": ["127.0.0.1"], "ollama_ports": [port]}
-        attacks = attacks_for("host", ["ollama-ipv4"])
-        assert run_attacks("host", attacks, targets, 1.0)[0]["outcome"] == "succeeded"
-    assert run_attacks("host", attacks, targets, 1.0)[0]["outcome"] == "refused"
+        attacks = attacks_for("host", ATTACKS, ["ollama-ipv4"])
+        assert run_attacks("host", attacks, targets, 1.0, Place())[0]["outcome"] == "succeeded"
+    assert run_attacks("host", attacks, targets, 1.0, Place())[0]["outcome"] == "refused"
 
 
 def test_an_engines_socket_that_answers_is_a_way_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "docker.sock"
-    monkeypatch.setattr(attack_attempts, "ENGINE_SOCKETS", (str(path),))
-    assert attack_attempts.engine_socket({})[0] == "refused"
+    monkeypatch.setattr(attack_files, "ENGINE_SOCKETS", (str(path),))
+    assert attack_files.engine_socket({})[0] == "refused"
     with socket.socket(socket.AF_UNIX) as sink:
         sink.bind(str(path))
         sink.listen()
-        assert attack_attempts.engine_socket({})[0] == "succeeded"
+        assert attack_files.engine_socket({})[0] == "succeeded"
 
 
 def test_a_resolver_that_answers_is_a_way_out() -> None:
@@ -331,8 +374,10 @@ def test_a_crashing_attempt_is_an_error_and_no_pass(monkeypatch: pytest.MonkeyPa
     def crash(_parameters: Any) -> Any:
         os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setitem(attack_attempts.FUNCTIONS, "tcp", crash)
-    results = run_attacks("host", attacks_for("host", ["ollama-ipv4"]), {"host_addresses": ["127.0.0.1"]}, 1.0)
+    monkeypatch.setitem(attack_functions.FUNCTIONS, "tcp", crash)
+    results = run_attacks(
+        "host", attacks_for("host", ATTACKS, ["ollama-ipv4"]), {"host_addresses": ["127.0.0.1"]}, 1.0, Place()
+    )
     assert results[0]["outcome"] == "error"
 
 
@@ -355,20 +400,20 @@ def test_own_addresses_are_read_from_the_kernel(proc: Any) -> None:
 
 
 def test_a_family_that_the_host_does_not_have_is_no_hole_and_no_open_question() -> None:
-    six = next(attack for attack in ATTACKS if attack.id == "host-ipv6")
-    (told,) = run_attacks("server", [six], {"host_addresses": ["192.0.2.1"]}, 0.1)
+    six = named("host-ipv6")
+    (told,) = run_attacks("server", [six], {"host_addresses": ["192.0.2.1"]}, 0.1, Place())
     assert (told["outcome"], told["evidence"]) == ("refused", "the host has no IPv6 address that could be attacked")
     # No address at all: nothing was seen. And a neighbour has link-local addresses to try, which nobody named.
-    (told,) = run_attacks("server", [six], {"host_addresses": []}, 0.1)
+    (told,) = run_attacks("server", [six], {"host_addresses": []}, 0.1, Place())
     assert told["outcome"] == "error"
-    beside = next(attack for attack in ATTACKS if attack.id == "ollama-ipv6")
-    (told,) = run_attacks("host", [beside], {"host_addresses": ["192.0.2.1"]}, 0.1)
+    beside = named("ollama-ipv6")
+    (told,) = run_attacks("host", [beside], {"host_addresses": ["192.0.2.1"]}, 0.1, Place())
     assert told["outcome"] == "error"
 
 
 def test_a_port_that_is_to_be_open_is_told_and_not_left_out() -> None:
-    edge = next(attack for attack in ATTACKS if attack.id == "edge-ipv4")
+    edge = named("edge-ipv4")
     targets = {"host_addresses": ["192.0.2.1"], "edge_ports": [8443], "expected_ports": [8443]}
-    (told,) = run_attacks("host", [edge], targets, 0.1)
+    (told,) = run_attacks("host", [edge], targets, 0.1, Place())
     assert told["outcome"] == "refused"
     assert "expected to be open" in told["evidence"]

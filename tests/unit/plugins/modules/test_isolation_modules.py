@@ -16,8 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
+from ansible_collections.rampart.ollama.plugins.plugin_utils.attack_catalogue import (
+    DEFAULT_DIRECTORY,
+    for_hosts,
+    load_attacks,
+)
+
 PREFIX = "ansible_collections.rampart.ollama.plugins.modules."
-MODULES = ("ollama_isolation_facts", "ollama_host_facts", "ollama_isolation_attack")
+MODULES = ("ollama_isolation_facts", "ollama_host_facts", "ollama_isolation_attack", "ollama_isolation_trace")
 
 
 def run(name: str, check_mode: bool = False, _arguments: Any = None, **more: Any) -> tuple[int, dict[str, Any]]:
@@ -47,6 +53,25 @@ def test_isolation_facts_of_a_host_without_docker(tmp_path: Path, check_mode: bo
     assert found["schema"] == 1
 
 
+def test_the_shape_of_the_isolation_facts_is_the_documented_one(tmp_path: Path) -> None:
+    """I4: every key that is returned is documented, and every documented one is returned, whatever could be seen."""
+    _status, result = run("ollama_isolation_facts", docker_socket=str(tmp_path / "none"), egress=True)
+    found = result["ansible_facts"]["ollama_isolation"]
+    module = importlib.import_module(PREFIX + "ollama_isolation_facts")
+    described = yaml.safe_load(module.RETURN)["ansible_facts"]["contains"]["ollama_isolation"]["contains"]
+    assert set(found) == set(described)
+    assert set(found["facts"]) == set(described["facts"]["contains"])
+    assert found["schema"] == described["schema"]["sample"]
+    kinds = {"int": int, "str": str, "list": list, "dict": dict}
+    for shown, told in ((found, described), (found["facts"], described["facts"]["contains"])):
+        for key, value in shown.items():
+            assert value is None or isinstance(value, kinds[told[key]["type"]]), key
+            if told[key].get("elements") == "dict" and value and told[key]["sample"]:
+                assert set(told[key]["sample"][0]) == set(value[0]), key
+            # What may be null says so.
+            assert value is not None or "Null when it" in str(told[key]["description"]), key
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -55,6 +80,10 @@ def test_isolation_facts_of_a_host_without_docker(tmp_path: Path, check_mode: bo
         {"uids": {"nobody": 1}},
         {"mounts": {"ollama": {"/models": "maybe"}}},
         {"mounts": {"ollama": "x"}},
+        {"containers": {"fetcher": "x"}},
+        {"uids": {"fetcher": -1}},
+        {"engine_timeout": 0},
+        {"egress_timeout": 61.0},
         {"socket_directories": [{"role": "x", "path": "/x"}]},
     ],
 )
@@ -76,23 +105,47 @@ def test_host_facts_of_this_machine(tmp_path: Path, check_mode: bool) -> None:
 
 
 def test_the_attack_says_when_there_is_nothing_to_attack_from(tmp_path: Path) -> None:
-    status, result = run("ollama_isolation_attack", False, {"from": "server", "docker_socket": str(tmp_path / "none")})
-    assert status == 1
-    assert result["msg"].startswith("ENGINE-DOWN: ")
+    for origin in ("server", "gateway", "clone", "neighbour-container"):
+        arguments = {"from": origin, "docker_socket": str(tmp_path / "none")}
+        status, result = run("ollama_isolation_attack", False, arguments)
+        assert status == 1
+        assert result["msg"].startswith("ENGINE-DOWN: ")
     status, result = run("ollama_isolation_attack", False, {"from": "host", "attacks": ["fly"]})
     assert (status, result["msg"].partition(":")[0]) == (1, "ATTACK-UNKNOWN")
 
 
 def test_the_attack_tries_nothing_in_check_mode() -> None:
     status, result = run("ollama_isolation_attack", True, {"from": "server"})
-    assert (status, result["results"], result["checks"]) == (0, [], [])
+    assert (status, result["results"], result["checks"], result["measures"]) == (0, [], [], [])
+
+
+@pytest.mark.parametrize("definition", [{}, {"id": "x"}, {"id": "a", "origins": ["moon"]}])
+def test_a_definition_that_is_none_is_one_error(definition: Any) -> None:
+    status, result = run("ollama_isolation_attack", False, {"from": "host", "definitions": [definition]})
+    assert (status, result["msg"].partition(":")[0]) == (1, "ATTACK-UNKNOWN")
+
+
+def test_a_trace_is_read_before_and_after(tmp_path: Path) -> None:
+    """I6: a host without engine, firewall or watch says what it cannot read, and nothing is taken for seen."""
+    arguments = {"docker_socket": str(tmp_path / "none"), "watch_logs": str(tmp_path / "*.jsonl")}
+    status, result = run("ollama_isolation_trace", True, {**arguments, "traces": ["watch:WATCH-X"]})
+    assert (status, result["changed"], result["marks"]) == (0, False, {"watch:WATCH-X": {}})
+    assert (result["checks"], result["container_addresses"]) == ([], [])
+    told = {"id": "a-b", "tried": "t", "expected": "refused", "outcome": "refused", "evidence": "no answer"}
+    told.update({"seen": "unknown", "trace": "", "seen_by": ["watch:WATCH-X"]})
+    status, result = run("ollama_isolation_trace", False, {**arguments, "before": {}, "results": [told]})
+    assert [(item["id"], item["status"]) for item in result["checks"]] == [("attack-neighbour-seen", "unknown")]
+    status, result = run("ollama_isolation_trace", False, {"traces": ["tea leaves"]})
+    assert (status, result["msg"].partition(":")[0]) == (1, "ATTACK-TRACE")
 
 
 def test_the_attack_from_a_neighbour_reports_each_port() -> None:
     """I6: a closed port is refused; the family without an address proves nothing."""
     targets = {"host_addresses": ["127.0.0.1"], "ollama_ports": [1], "docker_ports": [1], "edge_ports": [8443]}
     targets["expected_ports"] = [8443]
-    status, result = run("ollama_isolation_attack", False, {"from": "host", "targets": targets, "timeout": 1})
+    arguments = {"from": "host", "targets": targets, "timeout": 1}
+    arguments["definitions"] = for_hosts(load_attacks(DEFAULT_DIRECTORY), "host")
+    status, result = run("ollama_isolation_attack", False, arguments)
     assert (status, result["changed"]) == (0, False)
     assert {item["id"]: item["status"] for item in result["checks"]} == {
         "attack-neighbour-ollama-ipv4": "passed",
@@ -102,6 +155,8 @@ def test_the_attack_from_a_neighbour_reports_each_port() -> None:
         # Open on purpose.
         "attack-neighbour-edge-ipv4": "passed",
         "attack-neighbour-edge-ipv6": "passed",
+        # No address behind the host was named. Traces are read, and judged, on the host itself.
+        "attack-neighbour-routed-container": "unknown",
     }
 
 
