@@ -2,17 +2,18 @@
 # went, and what it printed is in build/logs/.
 #
 #   make demo         a bare host through the five phases, a question answered, a report
-#   make test         lint unit supply-chain sanity molecule
+#   make test         lint unit supply-chain vm sanity molecule
 #   make clean        take everything away again
 #
 #   make venv         the tool chain alone
 #   make lint         yamllint, ansible-lint, ruff, mypy, playbooks found in three ways, build and install
 #   make unit         unit tests
-#   make supply-chain tampering, cuts, approvals and promotion by their plays, a real ClamAV, fs-verity, a short fuzz run
+#   make supply-chain tampering, cuts, approvals and promotion by their plays, a real ClamAV, a short fuzz run
+#   make vm           what needs a kernel of its own: fs-verity, AppArmor
 #   make fuzz         the GGUF reader, seconds=600
 #   make sanity       ansible-test sanity, without an ignore file
 #   make molecule     the laboratory's hosts through the five phases, and what is tested there
-#   make phases, core219, contract, mutations    parts of it, on a laboratory that is up
+#   make phases, incident, core219, contract, mutations, watch, redteam    parts of it, on a laboratory that is up
 #   make bench        benchmarks beside named peers, in build/bench/summary.txt
 #   make up, down     the laboratory alone
 #   make lock, changelog    requirements and release notes anew
@@ -45,7 +46,7 @@ lab := .venv/bin/python tests/lab/lab.py
 lab_env := DOCKER_HOST=unix://$(root)/.lab/docker.sock
 hosts ?= d13,d12
 
-.PHONY: help venv lock changelog lint unit supply-chain fuzz sanity molecule phases core219 contract mutations demo test bench up down clean
+.PHONY: help venv lock changelog lint unit supply-chain fuzz vm sanity molecule phases incident core219 contract mutations watch redteam demo test bench up down clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -77,8 +78,13 @@ supply-chain: venv
 	@failed=0; \
 	$(step) 'supply chain' pytest tests/supply_chain tests/integration/approvals tests/integration/promotion || failed=1; \
 	$(step) 'scan by a real ClamAV' pytest tests/scan || failed=1; \
-	$(step) 'fs-verity in a virtual machine' python tests/vm/fsverity/run.py || failed=1; \
 	$(MAKE) --no-print-directory fuzz seconds=20 || failed=1; \
+	exit $$failed
+
+vm: venv
+	@failed=0; \
+	$(step) 'fs-verity in a virtual machine' python tests/vm/fsverity/run.py || failed=1; \
+	$(step) 'AppArmor in a virtual machine' python tests/vm/apparmor/run.py || failed=1; \
 	exit $$failed
 
 fuzz: venv
@@ -100,11 +106,14 @@ molecule: venv
 	@$(step) 'molecule converge' molecule converge
 	@$(step) 'molecule idempotence' molecule idempotence
 	@$(step) 'molecule verify' molecule verify
-	@$(MAKE) --no-print-directory phases core219 contract mutations
+	@$(MAKE) --no-print-directory phases incident core219 contract mutations watch redteam
 	@$(step) 'molecule destroy' molecule destroy
 
 phases: venv
 	@$(step) 'phases and bad input' env $(lab_env) pytest tests/integration/phases tests/integration/bad_input
+
+incident: venv
+	@$(step) 'incident' env $(lab_env) pytest tests/integration/incident
 
 core219: venv
 	@$(step) 'site.yml on ansible-core 2.19' env $(lab_env) scripts/older_core d12
@@ -116,12 +125,18 @@ contract: venv
 mutations: venv
 	@$(step) 'mutations' env $(lab_env) pytest tests/mutations
 
+watch: venv
+	@$(step) 'watch' env $(lab_env) pytest tests/watch
+
+redteam: venv
+	@$(step) 'red team' env $(lab_env) pytest tests/red_team
+
 demo: venv
 	@scripts/demo
 
 test:
 	@failed=0; \
-	for target in lint unit supply-chain sanity molecule; do \
+	for target in lint unit supply-chain vm sanity molecule; do \
 		$(MAKE) --no-print-directory $$target || failed=1; \
 	done; \
 	exit $$failed

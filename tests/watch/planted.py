@@ -23,9 +23,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from by_hand import DIRECTORIES, IMAGE, HandEngine, engine_socket, hardened, merged
-
 from ansible_collections.rampart.ollama.plugins.module_utils.engine import EngineError
+from by_hand import DIRECTORIES, IMAGE, HandEngine, engine_socket, hardened, merged
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from planted import KINDS, PREFIX, UID, Caught, Rig
 
 pytestmark = pytest.mark.row("I5")

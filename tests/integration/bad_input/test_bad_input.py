@@ -24,6 +24,12 @@ from playbook_runs import PHASES, ROOT, Run, fingerprint, on
 HOST = "d13"
 STORE = "/srv/rampart/store"
 APPROVED: list[dict[str, Any]] = yaml.safe_load((ROOT / "inventories/demo/models_registry.yaml").read_text())["models"]
+# Which models the server lists, asked through its socket.
+ASK = (
+    'python3 -c "import socket; s = socket.socket(socket.AF_UNIX); '
+    's.connect(\\"/run/rampart/ollama/ollama.sock\\"); '
+    's.sendall(b\\"GET /api/tags HTTP/1.0\\r\\n\\r\\n\\"); print(s.makefile().read())"'
+)
 WAYS_OUT = 'docker ps --all --format "{{.Names}}" | grep -E "rampart-(egress|fetcher)" || true'
 
 
@@ -164,20 +170,62 @@ def revoked(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.row("S6")
 def test_a_revoked_model_leaves_the_host_and_stays_away(revoked: Path) -> None:
-    ask = (
-        'python3 -c "import socket; s = socket.socket(socket.AF_UNIX); '
-        's.connect(\\"/run/rampart/ollama/ollama.sock\\"); '
-        's.sendall(b\\"GET /api/tags HTTP/1.0\\r\\n\\r\\n\\"); print(s.makefile().read())"'
-    )
-    assert "smollm2" in on(HOST, ask)
+    assert "smollm2" in on(HOST, ASK)
     run = phase(2, "--extra-vars", f"model_store_approvals_file={revoked}")
     assert_refused(run, "APPROVAL-REVOKED")
     assert content() == ""
-    assert "smollm2" not in on(HOST, f"for n in 1 2 3 4 5 6 7 8 9; do {ask} && break; sleep 1; done")
+    assert "smollm2" not in on(HOST, f"for n in 1 2 3 4 5 6 7 8 9; do {ASK} && break; sleep 1; done")
     # The file says nothing of it any more; the host remembers, and nothing is fetched.
     again = phase(2)
     assert_refused(again, "APPROVAL-REVOKED")
     assert content() == ""
+
+
+@pytest.fixture
+def tampered() -> Iterator[None]:
+    """A host in whose store one byte of the weights was changed; whole and served again at the end."""
+    weights = f"$(ls -S {STORE}/blobs/* | head -n 1)"
+    on(HOST, f'printf X | dd of="{weights}" bs=1 seek=50000000 conv=notrunc status=none')
+    yield
+    on(HOST, f"rm -rf {STORE}/blobs/* {STORE}/manifests/* /srv/rampart/store-evidence")
+    for number in (2, 3, 4):
+        run = phase(number)
+        assert run.status == 0, run.output[-3000:]
+
+
+@pytest.mark.row("S3", "S9", "C1")
+@pytest.mark.usefixtures("tampered")
+def test_a_changed_store_is_refused_and_taken_out_of_service() -> None:
+    """A byte changed after phase 2: the next phase is no evidence, loses its mark, and phase 2 clears the store."""
+    mark, evidence = "/var/lib/rampart/phases/phase4.json", ROOT / "reports/demo" / HOST / "phase4.json"
+    run = phase(4)
+    assert_refused(run, "STORE-REFUSED")
+    assert on(HOST, f"ls {mark} || true") == ""
+    assert '"verified": false' in evidence.read_text(encoding="utf-8")
+    assert "sha256-" in content()
+    # As in staging and prod; by the tag alone, since a whole phase would fetch the approved bytes first.
+    quarantine = ("--tags", "control_report", "--extra-vars", "model_store_on_failure=quarantine")
+    run = phase(2, *quarantine)
+    assert_refused(run, "STORE-REFUSED")
+    assert "Taken out of service: registry.ollama.ai/library/smollm2" in " ".join(run.output.split())
+    assert content() == ""
+    assert "findings.json" in on(HOST, "ls /srv/rampart/store-evidence/*")
+    assert "smollm2" not in on(HOST, f"for n in 1 2 3 4 5 6 7 8 9; do {ASK} && break; sleep 1; done")
+
+
+@pytest.mark.row("S9")
+@pytest.mark.parametrize(
+    ("number", "skipped"), [(2, "always"), (2, "always,images"), (3, "always,images")], ids=["images", "store", "serve"]
+)
+def test_no_tag_gets_round_the_promotion(number: int, skipped: str) -> None:
+    """Staging without asking for the promotion: whichever role comes first refuses, and nothing is changed."""
+    before = fingerprint(HOST)
+    lock = ROOT / ".artifacts/images.json"
+    approvals = ("--extra-vars", "model_store_environment=demo model_store_on_failure=report")
+    staging = ("--extra-vars", "rampart_environment=staging", *approvals)
+    run = phase(number, "--skip-tags", skipped, *staging, "--extra-vars", f'{{"images_lock": {lock.read_text()}}}')
+    assert_refused(run, "PROMOTION-SKIPPED")
+    assert fingerprint(HOST) == before
 
 
 @pytest.mark.row("S6")

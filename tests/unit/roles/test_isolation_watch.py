@@ -206,7 +206,9 @@ def test_i5_the_actors_files_are_not_the_sensors() -> None:
 @pytest.mark.parametrize("sources", [[], ["192.0.2.0/24"], ["192.0.2.7", "2001:db8::/32"], ["2001:db8::7"]])
 def test_i5_a_quarantine_is_a_table_of_its_own_that_keeps_ssh(sources: list[str]) -> None:
     admitted = sources or ["0.0.0.0/0", "::/0"]
-    text = quarantine(incident_quarantine_peers=admitted, incident_quarantine_ports=[22, 2222], incident_keep_sessions=True)
+    text = quarantine(
+        incident_quarantine_peers=admitted, incident_quarantine_ports=[22, 2222], incident_keep_sessions=True
+    )
     assert quarantine_problem(text) == ""
     rules = [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
     assert text.count("policy drop") == 3

@@ -42,8 +42,8 @@ WORDS = st.one_of(
 )
 SEPARATORS = st.sampled_from([b" ", b"\t", b"\n", b":", b"\x0b", b"\x0c", b"\x85", b"\0", b"\r"])
 PIECES = st.lists(st.tuples(WORDS, SEPARATORS), max_size=40).map(lambda items: b"".join(a + b for a, b in items))
-FILES = ("status", "mountinfo", "net/tcp", "net/tcp6", "net/dev", "net/sockstat", "cgroup", "uid_map", "gid_map", "environ",
-         "comm", "attr/current")  # fmt: skip
+FILES = ("status", "mountinfo", "net/tcp", "net/tcp6", "net/dev", "net/sockstat", "cgroup", "uid_map", "gid_map",
+         "environ", "comm", "attr/current")  # fmt: skip
 
 
 @PROPERTIES
