@@ -58,11 +58,13 @@ def on(host: str, command: str) -> str:
 
 
 def fingerprint(host: str) -> str:
-    """Everything the collection owns on a host, by name, owner, mode and time of change."""
+    """Everything the collection owns on a host, by name, owner, mode and time of change; not what the watch writes
+    while it looks.
+    """
     return on(
         host,
         "find /etc/rampart /srv/rampart/store /var/lib/rampart /etc/docker /etc/apt /etc/systemd/system "
-        '-type f -printf "%p %u %g %m %C@\\n" | sort; '
+        '-path /var/lib/rampart/watch -prune -o -type f -printf "%p %u %g %m %C@\\n" | sort; '
         'docker ps --all --no-trunc --format "{{.ID}} {{.Names}}" | sort; '
         "nft --stateless list table inet rampart",
     )

@@ -197,8 +197,8 @@ def tampered() -> Iterator[None]:
 @pytest.mark.usefixtures("tampered")
 def test_a_changed_store_is_refused_and_taken_out_of_service() -> None:
     """A byte changed after phase 2: the next phase is no evidence, loses its mark, and phase 2 clears the store."""
-    mark, evidence = "/var/lib/rampart/phases/phase4.json", ROOT / "reports/demo" / HOST / "phase4.json"
-    run = phase(4)
+    mark, evidence = "/var/lib/rampart/phases/phase3.json", ROOT / "reports/demo" / HOST / "phase3.json"
+    run = phase(3)
     assert_refused(run, "STORE-REFUSED")
     assert on(HOST, f"ls {mark} || true") == ""
     assert '"verified": false' in evidence.read_text(encoding="utf-8")
@@ -206,8 +206,8 @@ def test_a_changed_store_is_refused_and_taken_out_of_service() -> None:
     # As in staging and prod; by the tag alone, since a whole phase would fetch the approved bytes first.
     quarantine = ("--tags", "control_report", "--extra-vars", "model_store_on_failure=quarantine")
     run = phase(2, *quarantine)
-    assert_refused(run, "STORE-REFUSED")
-    assert "Taken out of service: registry.ollama.ai/library/smollm2" in " ".join(run.output.split())
+    assert_refused(run, "CONTROL-FAILED")
+    assert "STORE-QUARANTINED: registry.ollama.ai/library/smollm2" in " ".join(run.output.split())
     assert content() == ""
     assert "findings.json" in on(HOST, "ls /srv/rampart/store-evidence/*")
     assert "smollm2" not in on(HOST, f"for n in 1 2 3 4 5 6 7 8 9; do {ASK} && break; sleep 1; done")

@@ -99,6 +99,8 @@ def test_i5_a_process_that_ended_is_said_so(tmp_path: Path, start: Start) -> Non
     process = start("ollama")
     wanted = target(process.pid)
     process.kill()
+    # Until it has ended, and is not reaped yet.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     # A zombie still has its number and its start time, and nothing that could be killed.
     with pytest.raises((RefusedError, ProcError)):
         acts(tmp_path).process(wanted)
