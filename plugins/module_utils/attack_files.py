@@ -53,6 +53,7 @@ def unix_sockets(parameters: Parameters) -> Result:
     """Connect to each of the Unix sockets `paths`, by whichever of the three types it takes."""
     words = []
     for path in parameters["paths"]:
+        word = ""
         for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM):
             try:
                 with socket.socket(socket.AF_UNIX, kind) as handle:

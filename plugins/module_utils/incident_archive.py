@@ -115,7 +115,7 @@ class Sink:
         error = ""
         try:
             with open(target, "wb") as out, tempfile.TemporaryFile(dir=str(self.directory)) as err:
-                done = subprocess.run(
+                done = subprocess.run(  # pylint: disable=ansible-bad-function
                     argv,
                     stdin=subprocess.DEVNULL,
                     stdout=out,

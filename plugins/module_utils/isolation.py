@@ -22,7 +22,7 @@ from .isolation_engine import EngineProbes
 from .isolation_host import HostProbes, SocketDirectory
 from .isolation_kernel import FlagsReader, KernelProbes
 from .isolation_mounts import MountProbes
-from .isolation_report import Report, dig
+from .isolation_report import Report, dig, whole
 from .procfs import ProcError, ProcFS
 from .procfs_snapshot import Snapshot
 
@@ -91,7 +91,8 @@ def observe(
     finder: Optional[Finder] = None,
 ) -> Observation:
     """Look at everything once; `finder` is asked for a role whose container has not the expected name."""
-    proc = Snapshot(proc.root) if type(proc) is ProcFS else proc or Snapshot()
+    # A reader of a kind of its own (a test's, a snapshot) is used as it is.
+    proc = Snapshot(proc.root) if proc is not None and proc.__class__ is ProcFS else proc or Snapshot()
     report = Report()
     report.facts = {"containers": {}, "listeners": [], "foreign_connections": [], "native_processes": []}
     try:
@@ -194,7 +195,7 @@ def _targets(
             _skip(report, role, running, None, "the engine does not answer")
             continue
         pid = dig(inspect, "State", "Pid")
-        alive = dig(inspect, "State", "Running") is True and type(pid) is int and pid > 0
+        alive = dig(inspect, "State", "Running") is True and whole(pid) and pid > 0
         if not alive:
             status = dig(inspect, "State", "Status")
             state = "there is no such container" if inspect is None else "its state is {0}".format(status)

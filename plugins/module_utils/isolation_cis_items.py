@@ -29,7 +29,7 @@ from .isolation_cis import (
 )
 from .isolation_container import Target
 from .isolation_mounts import SENSITIVE
-from .isolation_report import NotSeenError, dig
+from .isolation_report import NotSeenError, dig, whole
 
 RESTARTS_MAX = 5
 EXPLANATIONS = {
@@ -104,7 +104,7 @@ def _restarts(_target: Target, config: dict[str, Any]) -> Ruling:
     name, count = word(policy.get("Name"), "restart policy"), policy.get("MaximumRetryCount")
     if name in ("", "no"):
         return Ruling(PASSED, "the engine does not restart it")
-    if name == "on-failure" and type(count) is int and 0 < count <= RESTARTS_MAX:
+    if name == "on-failure" and isinstance(count, int) and whole(count) and 0 < count <= RESTARTS_MAX:
         return Ruling(PASSED, "restarted {0} times at most".format(count))
     if name == "unless-stopped":
         return Ruling(EXPLAINED, "restart policy unless-stopped", EXPLANATIONS["restart"])

@@ -127,6 +127,11 @@ def plain(value: Any) -> Any:
     return clean_text(value, FACT_MAX_CHARS)
 
 
+def whole(value: Any) -> bool:
+    """Whether an engine's answer has a whole number there; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
 def dig(data: Any, *keys: str) -> Any:
     """Return data[key][key]... of an engine's answer, or None where it does not have that shape."""
     for key in keys:

@@ -24,7 +24,7 @@ from .isolation_container import Target
 from .isolation_egress import EgressProbes
 from .isolation_inquiry import SECONDS, Answers, Asked, Summary, ask
 from .isolation_kernel import FlagsReader, KernelProbes
-from .isolation_report import NotSeenError, Report, dig
+from .isolation_report import NotSeenError, Report, dig, whole
 from .procfs import ProcFS
 
 TRANSIENT_UIDS = {"fetcher": 10003, "egress": 10004}
@@ -185,7 +185,7 @@ class EngineSurvey:
             running = "{0}-running".format(role)
             inspect = self.answers.inspected.get(item.identity)
             pid = dig(inspect, "State", "Pid")
-            if type(pid) is not int or pid <= 0:
+            if not whole(pid) or pid <= 0:
                 self.report.unknown(running, item.name, "the engine does not describe it any more")
                 continue
             reason = contradiction(self.seen.proc, pid, item.identity)

@@ -162,7 +162,7 @@ class Server:
         self._threads: set[threading.Thread] = set()
         self._listener: Optional[socket.socket] = None
 
-    def open(self) -> None:
+    def open(self) -> socket.socket:
         """Begin to listen. The set-group-ID bit of the directory gives the socket the sensor's group."""
         with suppress(FileNotFoundError):
             os.unlink(self.path)
@@ -175,13 +175,11 @@ class Server:
         listener.listen(CONNECTIONS_MAX)
         listener.settimeout(min(1.0, watchdog_seconds()))
         self._listener = listener
+        return listener
 
     def serve(self) -> None:
         """Serve until `stopping` is set; then wait a little for acts that have begun."""
-        if self._listener is None:
-            self.open()
-        listener = self._listener
-        assert listener is not None
+        listener = self._listener or self.open()
         due = 0.0
         while not self.stopping.is_set():
             if time.monotonic() >= due:
@@ -289,4 +287,4 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -67,7 +67,7 @@ class Quarantine:
 
     def _run(self, *arguments: str) -> str:
         try:
-            done = subprocess.run(
+            done = subprocess.run(  # pylint: disable=ansible-bad-function
                 [self.program, *arguments],
                 stdin=subprocess.DEVNULL,
                 capture_output=True,

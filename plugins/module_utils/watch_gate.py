@@ -119,7 +119,7 @@ class Gate:
         self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
         self._listener: Optional[socket.socket] = None
 
-    def open(self) -> None:
+    def open(self) -> socket.socket:
         """Begin to listen. The set-group-ID bit of the directory gives the socket the sensor's group."""
         with suppress(FileNotFoundError):
             os.unlink(self.path)
@@ -132,13 +132,11 @@ class Gate:
         listener.listen(CONNECTIONS_MAX)
         listener.settimeout(min(1.0, watchdog_seconds()))
         self._listener = listener
+        return listener
 
     def serve(self) -> None:
         """Serve until `stopping` is set."""
-        if self._listener is None:
-            self.open()
-        listener = self._listener
-        assert listener is not None
+        listener = self._listener or self.open()
         due = 0.0
         while not self.stopping.is_set():
             if time.monotonic() >= due:
@@ -252,4 +250,4 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

@@ -13,7 +13,6 @@ import argparse
 import gc
 import os
 import signal
-import sys
 from typing import Optional
 
 from .findings import FindingError, refuse
@@ -79,4 +78,4 @@ def main(arguments: Optional[list[str]] = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    raise SystemExit(main())

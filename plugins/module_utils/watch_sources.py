@@ -232,7 +232,7 @@ class EventStream:
 def hint_of(line: bytes) -> Optional[Hint]:
     """Return what to look at after an event of Docker's, or None when it changes nothing about isolation."""
     event = _event(line)
-    action = str(dig(event, "Action") or "").split(":")[0]
+    action = str(dig(event, "Action") or "").partition(":")[0]
     if dig(event, "Type") == "network":
         container = dig(event, "Actor", "Attributes", "container")
         if action not in ("connect", "disconnect") or not _is_id(container):

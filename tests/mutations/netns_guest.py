@@ -92,7 +92,7 @@ def connect(pid: int, outer: str, bridge: str, number: int) -> None:
         run("ip", "link", "add", bridge, "type", "bridge")
         run("ip", "link", "set", outer, "master", bridge)
         end = bridge
-    for name in {outer, end}:
+    for name in sorted({outer, end}):
         run("ip", "link", "set", name, "up")
     run("ip", "addr", "add", "10.9.{0}.1/24".format(number), "dev", end)
     run("ip", "addr", "add", "fd09:{0}::1/64".format(number), "dev", end, "nodad")

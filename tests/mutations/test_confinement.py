@@ -119,7 +119,7 @@ def relay(tmp_path: Path) -> Iterator[Path]:
     for parent in tmp_path.parents[:2]:
         parent.chmod(0o755)
     start = yaml.safe_load((ROOT / "roles/egress_proxy/tasks/start.yml").read_text(encoding="utf-8"))
-    task = next(task["community.docker.docker_container"] for task in start if "relay" in task["name"])
+    (task,) = [task["community.docker.docker_container"] for task in start if "relay" in task["name"]]
     listen = task["command"][0]
     for name, value in (
         ("layout_egress_socket | basename", "egress.sock"),

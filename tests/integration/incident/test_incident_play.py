@@ -79,8 +79,8 @@ def listener() -> Iterator[list[tuple[str, int]]]:
     finally:
         on(HOST, "systemctl stop incident-test; rm -f /run/incident-test.py")
         handle = on(HOST, "nft --handle list chain inet rampart input")
-        number = next(line.rsplit(" ", 1)[1] for line in handle.splitlines() if "incident-test" in line)
-        on(HOST, f"nft delete rule inet rampart input handle {number}")
+        for number in [line.rsplit(" ", 1)[1] for line in handle.splitlines() if "incident-test" in line]:
+            on(HOST, f"nft delete rule inet rampart input handle {number}")
 
 
 def play(action: str, directory: Path, **variables: Any) -> Run:

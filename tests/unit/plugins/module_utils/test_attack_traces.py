@@ -123,7 +123,10 @@ def test_without_a_watch_its_trace_is_unknown_and_another_one_suffices(proc: Any
 def test_a_log_that_was_turned_over_is_read_from_its_beginning(tmp_path: Path) -> None:
     log = tmp_path / "access.json"
     log.write_text("x" * 1000 + "\n")
-    change = lambda: log.write_text('{"result": "TCP_DENIED"}\n')  # noqa: E731 - a change as judged() takes it
+
+    def change() -> None:
+        log.write_text('{"result": "TCP_DENIED"}\n')
+
     assert judged(traces(squid_log=str(log)), attack({"squid": "DENIED"}), change)[0] == "seen"
 
 

@@ -44,7 +44,7 @@ def test_i5_tokens_are_spent_refilled_and_survive_a_restart(tmp_path: Path) -> N
     now = [1000.0]
     path = str(tmp_path / "limits.json")
     first = Buckets(path, made.limits, lambda: now[0])
-    assert [first.take("host") for _ in range(4)] == [True, True, True, False]
+    assert [first.take("host") for _unused in range(4)] == [True, True, True, False]
     again = Buckets(path, made.limits, lambda: now[0])
     assert not again.take("host")
     assert again.take("process")
@@ -124,7 +124,7 @@ def test_i5_an_act_that_failed_is_recorded_as_failed(tmp_path: Path, error: Exce
 
 def test_i5_beyond_the_limit_nothing_is_done_and_it_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     made = actor(tmp_path, simple(["did it"]))
-    answers = [made.handle(HOST_REQUEST, PEER) for _ in range(5)]
+    answers = [made.handle(HOST_REQUEST, PEER) for _unused in range(5)]
     assert [item.outcome for item in answers] == ["done"] * 3 + ["refused"] * 2
     assert len(record_names(made.config.records)) == 3
     assert "WATCH-ACT-REFUSED: host: the limit of this verb is reached" in capsys.readouterr().out
@@ -137,7 +137,7 @@ def test_i5_a_refusal_costs_no_token_and_leaves_no_record(tmp_path: Path) -> Non
         raise RefusedError("no reason")
 
     made = actor(tmp_path, refuse)
-    for _ in range(10):
+    for _unused in range(10):
         assert made.handle(HOST_REQUEST, PEER).outcome == "refused"
     assert record_names(made.config.records) == []
     assert made.buckets.left("host") == 3
@@ -170,7 +170,8 @@ def test_i5_a_hung_engine_blocks_its_verb_and_no_other(tmp_path: Path) -> None:
     made = actor(tmp_path, simple(["did it"]))
     made.planners["container"] = hang
     wanted = Request("container", {"container": OTHER}, FINDING)
-    threads = [threading.Thread(target=made.handle, args=(wanted, PEER)) for _ in range(watch_actor.PLACES_PER_VERB)]
+    places = range(watch_actor.PLACES_PER_VERB)
+    threads = [threading.Thread(target=made.handle, args=(wanted, PEER)) for _place in places]
     for thread in threads:
         thread.start()
     time.sleep(0.1)
