@@ -9,7 +9,7 @@
 #   make lint         yamllint, ansible-lint, ruff, mypy, playbooks found in three ways, build and install
 #   make unit         unit tests
 #   make supply-chain tampering, cuts, approvals and promotion by their plays, a real ClamAV, a short fuzz run
-#   make vm           what needs a kernel of its own: fs-verity, AppArmor
+#   make vm           what needs a kernel or disks of its own: fs-verity, AppArmor, encrypted volumes
 #   make fuzz         the GGUF reader, seconds=600
 #   make sanity       ansible-test sanity, without an ignore file
 #   make molecule     the laboratory's hosts through the five phases, and what is tested there
@@ -85,6 +85,7 @@ vm: venv
 	@failed=0; \
 	$(step) 'fs-verity in a virtual machine' python tests/vm/fsverity/run.py || failed=1; \
 	$(step) 'AppArmor in a virtual machine' python tests/vm/apparmor/run.py || failed=1; \
+	$(step) 'encrypted volumes on loop devices' pytest tests/integration/disk || failed=1; \
 	exit $$failed
 
 fuzz: venv
