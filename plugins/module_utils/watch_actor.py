@@ -15,12 +15,10 @@ import argparse
 import os
 import signal
 import socket
-import struct
 import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import Any, Optional
 
@@ -37,14 +35,14 @@ from .watch_actor_process import ProcessActs
 from .watch_flags import sysfs_flags
 from .watch_protocol import MESSAGE_MAX_BYTES, VERBS, Answer, Request, WatchError
 from .watch_records import RECORD_SCHEMA, RecordError, new_name, prune, write_record
-from .watch_unit import ERROR, NOTICE, WARNING, Journal, notify, watchdog_seconds
+from .watch_server import PeerServer
+from .watch_unit import ERROR, NOTICE, WARNING, Journal, notify
 
 PLACES_PER_VERB = 4
 CONNECTIONS_MAX = 4 * PLACES_PER_VERB
 REQUEST_SECONDS = 2.0
 STOP_SECONDS = 10.0
 DEFAULT_CONFIG = "/etc/rampart/watch/actor.json"
-_PEER = struct.Struct("3i")
 
 
 class Actor:
@@ -150,89 +148,25 @@ class Actor:
         return Answer("refused", reason, None, time.monotonic() - started)
 
 
-class Server:
-    """Listens on the actor's socket and hands each connection of the sensor's account to a thread."""
+class Server(PeerServer):
+    """The actor's socket: one request and one answer for each connection of the sensor's account."""
 
     def __init__(self, actor: Actor, path: str, sensor_uid: int) -> None:
+        super().__init__(path, socket.SOCK_SEQPACKET, sensor_uid, CONNECTIONS_MAX, actor.journal)
         self.actor = actor
-        self.path = path
-        self.sensor_uid = sensor_uid
-        self.stopping = threading.Event()
-        self._connections = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        self._threads: set[threading.Thread] = set()
-        self._listener: Optional[socket.socket] = None
 
-    def open(self) -> socket.socket:
-        """Begin to listen. The set-group-ID bit of the directory gives the socket the sensor's group."""
-        with suppress(FileNotFoundError):
-            os.unlink(self.path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        former = os.umask(0o117)
-        try:
-            listener.bind(self.path)
-        finally:
-            os.umask(former)
-        listener.listen(CONNECTIONS_MAX)
-        listener.settimeout(min(1.0, watchdog_seconds()))
-        self._listener = listener
-        return listener
-
-    def serve(self) -> None:
-        """Serve until `stopping` is set; then wait a little for acts that have begun."""
-        listener = self._listener or self.open()
-        due = 0.0
-        while not self.stopping.is_set():
-            if time.monotonic() >= due:
-                notify("WATCHDOG=1")
-                due = time.monotonic() + watchdog_seconds()
-            try:
-                connection, _address = listener.accept()
-            except socket.timeout:
-                continue
-            except OSError:
-                # Out of files: connections end by themselves within seconds.
-                self.stopping.wait(0.1)
-                continue
-            self._take(connection)
-        listener.close()
-        with suppress(OSError):
-            os.unlink(self.path)
-        deadline = time.monotonic() + STOP_SECONDS
-        for thread in list(self._threads):
-            thread.join(max(0.0, deadline - time.monotonic()))
-
-    def _take(self, connection: socket.socket) -> None:
-        peer = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-        if peer[1] != self.sensor_uid:
-            self.actor.journal.say_of_others(
-                WARNING, "WATCH-PEER-REFUSED: uid {0}, process {1}".format(peer[1], peer[0])
-            )
-            connection.close()
+    def answer(self, connection: socket.socket, peer: dict[str, int]) -> None:
+        """Read one request, have it acted on, and say what came of it."""
+        connection.settimeout(REQUEST_SECONDS)
+        data = connection.recv(MESSAGE_MAX_BYTES + 1)
+        if not data:
             return
-        if not self._connections.acquire(blocking=False):
-            connection.close()
-            return
-        names = {"pid": peer[0], "uid": peer[1], "gid": peer[2]}
-        thread = threading.Thread(target=self._answer, args=(connection, names), daemon=True)
-        self._threads.add(thread)
-        thread.start()
-
-    def _answer(self, connection: socket.socket, peer: dict[str, int]) -> None:
         try:
-            with connection, suppress(OSError):
-                connection.settimeout(REQUEST_SECONDS)
-                data = connection.recv(MESSAGE_MAX_BYTES + 1)
-                if not data:
-                    return
-                try:
-                    answer = self.actor.handle(Request.decode(data), peer)
-                except WatchError as error:
-                    self.actor.journal.say_of_others(WARNING, str(error))
-                    answer = Answer("refused", str(error))
-                connection.send(answer.encode())
-        finally:
-            self._connections.release()
-            self._threads.discard(threading.current_thread())
+            answer = self.actor.handle(Request.decode(data), peer)
+        except WatchError as error:
+            self.journal.say_of_others(WARNING, str(error))
+            answer = Answer("refused", str(error))
+        connection.send(answer.encode())
 
 
 def build(config: ActorConfig, journal: Optional[Journal] = None) -> Actor:
@@ -282,7 +216,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
         sys.stderr.write("WATCH-ACTOR-START: {0}: {1}\n".format(error.filename or config.socket, error.strerror))
         return 1
     notify("READY=1")
-    server.serve()
+    server.serve(STOP_SECONDS)
     return 0
 
 

@@ -13,19 +13,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import select
 import signal
 import socket
-import struct
 import sys
-import threading
 import time
-from contextlib import suppress
 from typing import Optional
 
-from .watch_unit import NOTICE, WARNING, Journal, notify, watchdog_seconds
+from .watch_server import PeerServer
+from .watch_unit import NOTICE, Journal, notify
 
 DEFAULT_SOCKET = "/run/rampart/watch/engine.sock"
 HEAD_MAX_BYTES = 8192
@@ -35,7 +32,6 @@ ANSWER_SECONDS = 30.0
 WRITE_SECONDS = 10.0
 CONNECTIONS_MAX = 16
 CHUNK_BYTES = 65536
-_PEER = struct.Struct("3i")
 
 _LINE = re.compile(rb"GET (/[!-~]{0,2047}) HTTP/1\.[01]")
 _HEADER = re.compile(rb"([A-Za-z][A-Za-z-]{0,39}): ?([ -~]{0,512})")
@@ -107,81 +103,26 @@ def _judge_query(query: str, keys: frozenset[str]) -> None:
         raise GateError("403 Forbidden", "a query key that does not pass")
 
 
-class Gate:
+class Gate(PeerServer):
     """Serves one socket. `uid` is the only account that is answered; `engine` the engine's own socket."""
 
     def __init__(self, path: str, engine: str, uid: int, journal: Optional[Journal] = None) -> None:
-        self.path = path
+        super().__init__(path, socket.SOCK_STREAM, uid, CONNECTIONS_MAX, journal or Journal())
         self.engine = engine
-        self.uid = uid
-        self.journal = journal or Journal()
-        self.stopping = threading.Event()
-        self._places = threading.BoundedSemaphore(CONNECTIONS_MAX)
-        self._listener: Optional[socket.socket] = None
 
-    def open(self) -> socket.socket:
-        """Begin to listen. The set-group-ID bit of the directory gives the socket the sensor's group."""
-        with suppress(FileNotFoundError):
-            os.unlink(self.path)
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        former = os.umask(0o117)
+    def answer(self, connection: socket.socket, peer: dict[str, int]) -> None:
+        """Pass one question on, or say why it does not pass."""
         try:
-            listener.bind(self.path)
-        finally:
-            os.umask(former)
-        listener.listen(CONNECTIONS_MAX)
-        listener.settimeout(min(1.0, watchdog_seconds()))
-        self._listener = listener
-        return listener
-
-    def serve(self) -> None:
-        """Serve until `stopping` is set."""
-        listener = self._listener or self.open()
-        due = 0.0
-        while not self.stopping.is_set():
-            if time.monotonic() >= due:
-                notify("WATCHDOG=1")
-                due = time.monotonic() + watchdog_seconds()
-            try:
-                connection, _address = listener.accept()
-            except socket.timeout:
-                continue
-            except OSError:
-                # Out of files: connections end by themselves within seconds.
-                self.stopping.wait(0.1)
-                continue
-            self._take(connection)
-        listener.close()
-        with suppress(OSError):
-            os.unlink(self.path)
-
-    def _take(self, connection: socket.socket) -> None:
-        pid, uid, _gid = _PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))
-        if uid != self.uid:
-            self.journal.say_of_others(WARNING, "WATCH-PEER-REFUSED: uid {0}, process {1}".format(uid, pid))
-            connection.close()
-        elif not self._places.acquire(blocking=False):
-            self.journal.say_of_others(WARNING, "WATCH-GATE-FULL: {0} connections are open".format(CONNECTIONS_MAX))
-            connection.close()
-        else:
-            threading.Thread(target=self._serve_one, args=(connection,), daemon=True).start()
-
-    def _serve_one(self, connection: socket.socket) -> None:
-        try:
-            with connection, suppress(OSError):
-                try:
-                    self._pass(connection, judge(_head_of(connection)))
-                except GateError as error:
-                    self.journal.say_of_others(NOTICE, "WATCH-GATE-REFUSED: {0}".format(error))
-                    body = json.dumps({"message": "rampart watch gate: {0}".format(error)}).encode()
-                    connection.settimeout(WRITE_SECONDS)
-                    connection.sendall(
-                        "HTTP/1.1 {0}\r\nContent-Type: application/json\r\nContent-Length: {1}\r\n"
-                        "Connection: close\r\n\r\n".format(error.status, len(body)).encode()
-                        + body
-                    )
-        finally:
-            self._places.release()
+            self._pass(connection, judge(_head_of(connection)))
+        except GateError as error:
+            self.journal.say_of_others(NOTICE, "WATCH-GATE-REFUSED: {0}".format(error))
+            body = json.dumps({"message": "rampart watch gate: {0}".format(error)}).encode()
+            connection.settimeout(WRITE_SECONDS)
+            connection.sendall(
+                "HTTP/1.1 {0}\r\nContent-Type: application/json\r\nContent-Length: {1}\r\n"
+                "Connection: close\r\n\r\n".format(error.status, len(body)).encode()
+                + body
+            )
 
     def _pass(self, client: socket.socket, target: str) -> None:
         """Ask the engine in our own words and hand its answer back, byte by byte."""
