@@ -158,6 +158,15 @@ class Lab:
         """Run a program of this machine in a container's network namespace."""
         subprocess.run(["nsenter", "-t", str(pid), "-n", *command], check=True, capture_output=True)
 
+    def settled(self, pid: int) -> None:
+        """Wait until the namespace's IPv6 addresses may be used: a new one is checked for duplicates for a second or two."""
+        look = ["nsenter", "-t", str(pid), "-n", "ip", "-6", "-o", "address", "show", "tentative"]
+        for _try in range(200):
+            if not subprocess.run(look, check=True, capture_output=True).stdout:
+                return
+            time.sleep(0.05)
+        raise AssertionError("an IPv6 address stays tentative")
+
     def address(self, name: str, family: str = "IPAddress") -> str:
         """Return a container's address on the laboratory's network (IPAddress or GlobalIPv6Address)."""
         networks = self.engine.inspect_container(name)["NetworkSettings"]["Networks"]

@@ -326,8 +326,10 @@ def test_a_neighbour_reaches_an_open_host(
     lab: Lab, open_host: tuple[int, dict[str, Any]], attack: str, rows: Rows
 ) -> None:
     """I6: also where the host has no other IPv6 address than a link-local one, whose zone the neighbour finds."""
-    _pid, targets = open_host
+    pid, targets = open_host
     neighbour = lab.start("attack-neighbour", {"NetworkMode": "lab"})
+    for namespace in (pid, neighbour):
+        lab.settled(namespace)
     given = dict(targets)
     if attack.endswith("ipv6"):
         given["host_addresses"] = [targets["link_local"]]
