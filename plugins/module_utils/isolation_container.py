@@ -13,7 +13,7 @@ from typing import Any
 
 from .findings import Severity
 from .isolation_report import Report
-from .procfs import ProcError, ProcFS
+from .procfs import Mount, ProcError, ProcFS
 
 
 @dataclass
@@ -38,13 +38,14 @@ class HostView:
 
     `namespaces` are the host's own by kind, `devices` the numbers ("0:25") of the file systems mounted on
     the host, `forbidden_groups` root's and the one that may use Docker; `apparmor` says whether this kernel
-    has it.
+    has it, `mounts` are those of the host's first process.
     """
 
     namespaces: dict[str, set[str]]
     devices: frozenset[str]
     forbidden_groups: frozenset[int]
     apparmor: bool
+    mounts: tuple[Mount, ...] = ()
 
 
 def host_view(proc: ProcFS, docker_socket: str, sysfs: str = "/sys") -> HostView:
@@ -69,6 +70,9 @@ def host_view(proc: ProcFS, docker_socket: str, sysfs: str = "/sys") -> HostView
             devices |= {mount.device for mount in proc.mounts(pid)}
         except ProcError:
             continue
+    mounts: tuple[Mount, ...] = ()
+    with suppress(ProcError):
+        mounts = tuple(proc.mounts(1))
     groups = {0}
     with suppress(OSError):
         groups.add(os.stat(docker_socket).st_gid)
@@ -77,7 +81,7 @@ def host_view(proc: ProcFS, docker_socket: str, sysfs: str = "/sys") -> HostView
             apparmor = stream.read(4).strip() == "Y"
     except (OSError, ValueError):
         apparmor = False
-    return HostView(namespaces, frozenset(devices), frozenset(groups), apparmor)
+    return HostView(namespaces, frozenset(devices), frozenset(groups), apparmor, mounts)
 
 
 class ContainerProbes:

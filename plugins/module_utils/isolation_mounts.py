@@ -14,7 +14,7 @@ from collections.abc import Callable
 from .findings import Severity
 from .isolation_container import ContainerProbes
 from .isolation_report import NotSeenError, dig
-from .procfs import Mount, visible_mount
+from .procfs import Mount, host_paths, visible_mount
 
 ENGINE_SOCKETS = ("docker.sock", "containerd.sock", "podman.sock", "crio.sock")
 SOCKET_DIRECTORIES = ("", "run", "var/run", "run/containerd", "run/podman")
@@ -189,12 +189,13 @@ class MountProbes(ContainerProbes):
             for item in dig(self.target.inspect, "Mounts") or []
             if dig(item, "Type") != "tmpfs"
         }
-        sensitive = any((sources[point].rstrip("/") or "/") in SENSITIVE for point in unexpected if point in sources)
+        led = {point: self._leads_to(point, mounts, sources) for point in unexpected}
+        sensitive = any(SENSITIVE & paths for paths in led.values())
         bad = [
             "{0}{1} is not expected".format(
-                point, " ({0} of the host)".format(sources[point]) if point in sources else ""
+                point, " ({0} of the host)".format(", ".join(sorted(paths & SENSITIVE or paths)[:3])) if paths else ""
             )
-            for point in unexpected
+            for point, paths in led.items()
         ] + ["{0} is writable".format(point) for point in writable]
         code, severity = "ISO-UNEXPECTED-MOUNT", Severity.HIGH
         if sensitive:
@@ -202,3 +203,9 @@ class MountProbes(ContainerProbes):
         remedy = "Mount only {0}.".format(", ".join(sorted(self.target.mounts)) or "nothing of the host")
         evidence = "; ".join(bad) or "host directories: {0}".format(", ".join(foreign) or "none")
         self.expect("mounts-expected", not bad, evidence, code, severity, remedy)
+
+    def _leads_to(self, point: str, mounts: list[Mount], sources: dict[str, str]) -> set[str]:
+        """Return the host's directories at a mount point, by the engine's word and by the kernel's."""
+        found = {sources[point].rstrip("/") or "/"} if point in sources else set()
+        mount = visible_mount(mounts, point)
+        return found | host_paths(mount, list(self.host.mounts)) if mount is not None else found

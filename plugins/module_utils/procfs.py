@@ -339,3 +339,19 @@ def unescape(text: str) -> str:
 def visible_mount(mounts: list[Mount], path: str) -> Optional[Mount]:
     """Return the mount that a process really meets at exactly `path`: the last one there, or None."""
     return next((mount for mount in reversed(mounts) if mount.point == path), None)
+
+
+def host_paths(mount: Mount, host: list[Mount]) -> set[str]:
+    """Return where on the host the directory lies that a container has mounted, whatever it is called there.
+
+    `host` are the host's own mounts. A file system that is mounted in several places gives several paths; one that is
+    mounted inside the container alone gives none. The engine's word is not needed: a volume can hide a bind mount.
+    """
+    found = set()
+    for item in host:
+        if item.device != mount.device:
+            continue
+        below = os.path.relpath(mount.root, item.root) if mount.root.startswith("/") else ".."
+        if below != ".." and not below.startswith("../"):
+            found.add(os.path.normpath(os.path.join(item.point, below)))
+    return found

@@ -15,7 +15,7 @@ from .engine import Engine, EngineError
 from .findings import Finding, Severity
 from .isolation_mounts import ENGINE_SOCKETS, SENSITIVE
 from .isolation_report import dig
-from .procfs import ProcError, ProcFS
+from .procfs import ProcError, ProcFS, host_paths, visible_mount
 from .watch_actor_config import ActorConfig, Guarded
 from .watch_actor_plan import ActError, Plan, RefusedError
 from .watch_records import container_excerpt, container_name, restart_policy
@@ -116,12 +116,14 @@ class EngineActs:
         return found
 
     def _bad_mounts(self, inspect: dict[str, Any], own: Guarded) -> list[str]:
-        found = []
+        sources = self._hidden_mounts(inspect)
         for item in dig(inspect, "Mounts") or []:
             if dig(item, "Type") != "bind":
                 continue
             # Docker follows links when it mounts: what counts is where the path leads.
-            source = os.path.realpath(str(dig(item, "Source")))
+            sources.append(os.path.realpath(str(dig(item, "Source"))))
+        found = []
+        for source in sources:
             if any(_within(source, allowed) for allowed in own.mounts):
                 continue
             if source.endswith(ENGINE_SOCKETS) or source == os.path.realpath(self.config.engine_socket):
@@ -131,6 +133,27 @@ class EngineActs:
             ):
                 found.append("it has {0} of the host".format(source))
         return found
+
+    def _hidden_mounts(self, inspect: dict[str, Any]) -> list[str]:
+        """Return where volumes lead on the host by the kernel's word, but for the engine's own directories."""
+        pid, identity = dig(inspect, "State", "Pid"), str(dig(inspect, "Id"))
+        volumes = [item for item in dig(inspect, "Mounts") or [] if dig(item, "Type") == "volume"]
+        if not volumes or isinstance(pid, bool) or not isinstance(pid, int) or pid <= 1:
+            return []
+        try:
+            if not any(identity in path for path in self.proc.cgroups(pid).values()):
+                return []
+            mounts, host = self.proc.mounts(pid), self.proc.mounts(1)
+        except ProcError:
+            return []
+        found: set[str] = set()
+        for item in volumes:
+            mount = visible_mount(mounts, str(dig(item, "Destination")))
+            paths, source = host_paths(mount, host) if mount is not None else set(), str(dig(item, "Source"))
+            # A volume of the engine's own is a directory; one with something else behind it is mounted there.
+            if source not in paths or any(other.point == source for other in host):
+                found |= paths - {source}
+        return sorted(found)
 
     def _own_findings(self, name: str) -> list[str]:
         """Return what the actor's own look says of a guarded container: its own high findings."""

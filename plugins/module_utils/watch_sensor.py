@@ -70,10 +70,14 @@ class Sensor:
         return Eyes(self.config.expected, engine, self.config.revocations, self.config.allowed_containers, self.proc)
 
     def open_sources(self) -> None:
-        """Try to open every source once. What they say is written when `run` begins, with the privileges of then."""
+        """Open what takes privileges. The rest waits for `run`: the gate answers nobody but the unprivileged account.
+
+        What the sources say meanwhile is written when `run` begins, with the privileges of then.
+        """
         self.log.held = True
         for source in self.hearing.sources:
-            source.try_open(self.clock())
+            if source.privileged:
+                source.try_open(self.clock())
 
     def stop(self) -> None:
         """End all threads soon."""

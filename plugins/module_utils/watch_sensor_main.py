@@ -71,6 +71,9 @@ def main(arguments: Optional[list[str]] = None) -> int:
         signal.signal(number, lambda _number, _frame: sensor.stop())
     gc.collect()
     gc.freeze()
+    for source in sensor.hearing.sources:
+        if not source.privileged:
+            source.try_open(sensor.clock())
     closed = ["{0} ({1})".format(item.name, item.reason) for item in sensor.hearing.sources if not item.is_open]
     journal.say(NOTICE, "watching; not open: {0}".format(", ".join(closed) or "nothing, all sources are"))
     sensor.run()

@@ -88,6 +88,10 @@ class HandEngine(Engine):
         """Remove a network."""
         self._request("DELETE", f"/networks/{name}", None, self.timeout)
 
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume."""
+        self._request("DELETE", f"/volumes/{name}", None, self.timeout)
+
     def exec(self, name: str, user: str, command: list[str]) -> None:
         """Run a detached command in a container (docker exec -d -u)."""
         created = self._object("POST", f"/containers/{name}/exec", {"User": user, "Cmd": command})

@@ -299,6 +299,14 @@ class Rig:
     def plant_host_mount(self) -> Planted:
         return self.foreign("host-mount", {"Binds": ["/:/h"]})
 
+    def plant_host_volume(self) -> Planted:
+        """The host's root behind the name of a volume."""
+        name = f"{PREFIX}-volume"
+        options = {"type": "none", "o": "bind", "device": "/"}
+        self.undo.append(lambda: self.engine.remove_volume(name))
+        self.engine.by_hand("/volumes/create", {"Name": name, "Driver": "local", "DriverOpts": options})
+        return self.foreign("host-volume", {"Binds": [f"{name}:/h"]})
+
     def plant_docker_socket(self) -> Planted:
         return self.foreign("docker-socket", {"Binds": [f"{self.engine.socket_path}:/var/run/docker.sock"]})
 
@@ -373,6 +381,7 @@ KINDS = (
     "host-network",
     "host-pid",
     "host-mount",
+    "host-volume",
     "docker-socket",
     "stranger",
     "native-server",

@@ -23,6 +23,7 @@ CODES = {
     "host-network": {"ISO-HOST-NET"},
     "host-pid": {"ISO-HOST-PID"},
     "host-mount": {"ISO-HOST-MOUNT", "ISO-DOCKER-SOCKET"},
+    "host-volume": {"ISO-HOST-MOUNT", "ISO-DOCKER-SOCKET"},
     "docker-socket": {"ISO-DOCKER-SOCKET"},
     "stranger": {"ISO-NAMESPACE-STRANGER"},
     "native-server": {"ISO-NATIVE-OLLAMA"},

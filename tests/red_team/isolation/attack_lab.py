@@ -159,7 +159,7 @@ class Lab:
         subprocess.run(["nsenter", "-t", str(pid), "-n", *command], check=True, capture_output=True)
 
     def settled(self, pid: int) -> None:
-        """Wait until the namespace's IPv6 addresses may be used: a new one is checked for duplicates for a second or two."""
+        """Wait until a namespace's IPv6 addresses may be used; new ones are checked for duplicates for some time."""
         look = ["nsenter", "-t", str(pid), "-n", "ip", "-6", "-o", "address", "show", "tentative"]
         for _try in range(200):
             if not subprocess.run(look, check=True, capture_output=True).stdout:

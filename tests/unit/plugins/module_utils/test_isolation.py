@@ -65,7 +65,7 @@ def test_an_open_container_fails_every_check_of_the_kernel(look: Look, proc: Any
         "tmp-bounded": "ISO-TMP-UNBOUNDED",
         "proc-masked": "ISO-PROC-UNMASKED",
         "no-docker-socket": "ISO-DOCKER-SOCKET",
-        "mounts-expected": "ISO-UNEXPECTED-MOUNT",
+        "mounts-expected": "ISO-HOST-MOUNT",
         "models-read-only": "ISO-STORE-WRITABLE",
         "memory-limited": "ISO-MEMORY-UNLIMITED",
         "pids-limited": "ISO-PIDS-UNLIMITED",

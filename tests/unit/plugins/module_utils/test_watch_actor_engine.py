@@ -117,6 +117,54 @@ def test_i5_a_container_that_violates_is_stopped_for_good(tmp_path: Path, name: 
     assert "SECRET_TOKEN" in json.dumps(plan.before)
 
 
+VOLUME = "/var/lib/docker/volumes/v/_data"
+HOST_MOUNTS = ["1 0 8:1 / / rw - ext4 /dev/sda1 rw", "2 1 8:2 / /srv rw - ext4 /dev/sdb1 rw"]
+
+
+def with_volume(tmp_path: Path, host: list[str], inside: str) -> tuple[EngineActs, dict[str, Any]]:
+    """A container with one volume, as the engine and the kernel tell of it."""
+    made = {**container(OTHER, "x"), "Mounts": [{"Type": "volume", "Source": VOLUME, "Destination": "/h"}]}
+    made["State"] = {**made["State"], "Pid": 77}
+    for pid, lines in ((1, host), (77, ["1 0 0:50 / / rw - overlay overlay rw", inside])):
+        (tmp_path / "proc" / str(pid)).mkdir(parents=True)
+        (tmp_path / "proc" / str(pid) / "mountinfo").write_text("\n".join(lines) + "\n")
+    (tmp_path / "proc" / "77" / "cgroup").write_text(f"0::/system.slice/docker-{OTHER}.scope\n")
+    engine = MemoryEngine(container(RELAY, "rampart-relay"), made)
+    config = watch_host.config(tmp_path)
+    return EngineActs(config, engine, list, ProcFS(str(tmp_path / "proc"))), made  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("behind", "inside", "seen"),
+    [
+        ("3 1 8:1 / {0} rw - ext4 /dev/sda1 rw", "2 1 8:1 / /h rw - ext4 /dev/sda1 rw", "it has / of the host"),
+        ("3 1 8:1 /etc {0} rw - ext4 /dev/sda1 rw", "2 1 8:1 /etc /h rw - ext4 /dev/sda1 rw", "/etc of the host"),
+        ("3 1 8:2 /rampart {0} rw - ext4 /dev/sdb1 rw", "2 1 8:2 /rampart /h rw - ext4 /dev/sdb1 rw", "/srv/rampart"),
+        # The engine has a mount namespace of its own: the host does not see what lies behind the volume.
+        ("", "2 1 8:1 / /h rw - ext4 /dev/sda1 rw", "it has / of the host"),
+    ],
+)
+def test_i5_a_volume_that_hides_a_directory_of_the_host_is_stopped(
+    tmp_path: Path, behind: str, inside: str, seen: str
+) -> None:
+    look, made = with_volume(tmp_path, [*HOST_MOUNTS, *([behind.format(VOLUME)] if behind else [])], inside)
+    assert any(seen in reason for reason in look.violations(made)), look.violations(made)
+
+
+@pytest.mark.parametrize(
+    ("behind", "inside"),
+    [
+        ([], "2 1 8:1 {0} /h rw - ext4 /dev/sda1 rw"),
+        # The engine's data lies on a volume of its own, which is mounted a second time as a whole.
+        (["3 1 8:2 /docker /var/lib/docker rw - ext4 /dev/sdb1 rw"], "2 1 8:2 /docker/volumes/v/_data /h rw - x x rw"),
+        (["3 1 8:9 / {0} rw - nfs server:/x rw"], "2 1 8:9 / /h rw - nfs server:/x rw"),
+    ],
+)
+def test_i5_a_volume_that_is_one_is_left_alone(tmp_path: Path, behind: list[str], inside: str) -> None:
+    look, made = with_volume(tmp_path, HOST_MOUNTS + [line.format(VOLUME) for line in behind], inside.format(VOLUME))
+    assert look.violations(made) == []
+
+
 SOUND = {
     "somebody's": networked(OTHER, "database", "bridge"),
     "somebody's, with data": {**container(OTHER, "database"), "Mounts": [bind("/srv/data"), bind("/etc/localtime")]},

@@ -149,6 +149,11 @@ def test_a_host_mount_is_told_and_a_volume_of_somebodys_is_not(eyes: Eyes, engin
     proc.mounts(FOREIGN, "1 0 0:50 / / rw - overlay o rw", "2 1 8:1 / /h rw - ext4 /dev/sda1 rw")
     engine.containers_by_name["stray"]["Mounts"] = [{"Source": "/", "Destination": "/h", "Type": "bind"}]
     assert codes(eyes.container(identity)) == {"ISO-HOST-MOUNT"}
+    # The same behind the name of a volume, of which the engine says no more than its own directory.
+    proc.mounts(1, "1 0 8:1 / / rw - ext4 /dev/sda1 rw")
+    volume = {"Source": "/var/lib/docker/volumes/v/_data", "Destination": "/h", "Type": "volume"}
+    engine.containers_by_name["stray"]["Mounts"] = [volume]
+    assert codes(eyes.container(identity)) == {"ISO-HOST-MOUNT"}
 
 
 def test_an_allowed_container_is_left_alone_unless_it_joins_ours(eyes: Eyes, engine: Engine, proc: Any) -> None:
@@ -449,6 +454,18 @@ def test_a_sensor_without_anything_around_it_runs_says_so_and_ends(tmp_path: Pat
             "finding-opened" and line["rule"]["name"] == "WATCH-SOURCE-DOWN"}  # fmt: skip
     assert {"docker", "file"} <= down
     assert 'rampart_watch_source_up{source="docker"} 0' in (tmp_path / "rampart_watch.prom").read_text()
+
+
+def test_as_root_nothing_is_opened_that_does_not_need_root(tmp_path: Path) -> None:
+    """The gate answers the unprivileged account alone: root at its door would be refused, and the first sweep late."""
+    sensor = sensor_for(tmp_path, store=str(tmp_path))
+    tried: list[str] = []
+    for source in sensor.hearing.sources:
+        source.try_open = lambda _now, name=source.name: tried.append(name) is None  # type: ignore[method-assign,misc]
+    sensor.open_sources()
+    privileged = {source.name for source in sensor.hearing.sources if source.privileged}
+    assert privileged
+    assert set(tried) == privileged
 
 
 # --- privileges and flags ---------------------------------------------------------------------------------
