@@ -4,9 +4,9 @@
 """Whether an attack was seen: traces that somebody else than the attacker wrote, read before and after it.
 
 A trace is (kind, what): `kernel` a counter of the attacked network namespace, `nft` a chain of the table `inet
-rampart` with its counters, `squid` a result (or what was done to TLS) in the proxy's access log, `watch` a finding's
-code in the watch's log, `counted` what a bomb's control group or the engine counted. What cannot be read is unknown,
-which is not seen.
+rampart` with its counters, `squid` a result (or what was done to TLS) in the proxy's access log, `watch` what the watch
+says it heard of, `counted` what a bomb's control group or the engine counted. What cannot be read is unknown, which is
+not seen.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional, Union
 
-from .attack import NOT_OBSERVABLE, NOT_SEEN, SEEN, UNKNOWN, Attack
+from .attack import CHECK_PREFIX, NOT_OBSERVABLE, NOT_SEEN, SEEN, UNKNOWN, Attack
 from .attack_attempts import ERROR
+from .findings import Check, check
 from .procfs import ProcError, ProcFS
 
 Trace = tuple[str, str]
@@ -32,7 +33,10 @@ COUNTED = ("pids", "oom")
 READ_MAX_BYTES = 8 * 1024 * 1024
 PATIENCE_SECONDS = 1.5
 SQUID_LOG = "/srv/rampart/log/egress/access.json"
-WATCH_LOGS = "/var/log/rampart/watch/*.jsonl"
+WATCH_FIGURES = "/var/lib/rampart/watch/metrics/rampart_watch.prom"
+# The watch writes its figures every few seconds.
+WATCH_COUNTED = {"drops": "rampart_watch_drops_total"}
+HEARD_SECONDS = 10.0
 NFT = ("nft", "-j", "list", "table", "inet", "rampart")
 
 
@@ -44,14 +48,15 @@ class Traces:
         proc: Optional[ProcFS] = None,
         pid: Optional[int] = None,
         squid_log: str = SQUID_LOG,
-        watch_logs: str = WATCH_LOGS,
+        watch_figures: str = WATCH_FIGURES,
         nft: tuple[str, ...] = NFT,
         patience: float = PATIENCE_SECONDS,
     ) -> None:
         self.proc = proc or ProcFS()
         self.pid = pid
         self.patience = patience
-        self._logs = {"squid": squid_log, "watch": watch_logs}
+        self._logs = {"squid": squid_log}
+        self._figures = watch_figures
         self._nft = nft
 
     def marks(self, traces: Iterable[Trace]) -> dict[str, Mark]:
@@ -63,6 +68,8 @@ class Traces:
             return self._no_routes(what)
         if kind == "nft":
             return self._nft_packets(what)
+        if kind == "watch":
+            return self._watch_counted(what)
         if kind in self._logs:
             return {path: _size(path) for path in glob.glob(self._logs[kind])}
         return None
@@ -77,7 +84,7 @@ class Traces:
             for kind, what, count in found:
                 if count:
                     return SEEN, "{0} {1} +{2}".format(kind, what, count)
-            logs = any(kind in ("squid", "watch", "nft") for kind, _what, count in found if count is not None)
+            logs = any(kind in ("squid", "nft") for kind, _what, count in found if count is not None)
             if not logs or time.monotonic() > deadline:
                 break
             time.sleep(0.1)
@@ -97,9 +104,24 @@ class Traces:
         if kind in self._logs:
             files = glob.glob(self._logs[kind])
             known = mark if isinstance(mark, dict) else {}
-            return sum(_lines(path, known.get(path, 0), kind, what) for path in files) if files else None
+            return sum(_lines(path, known.get(path, 0), what) for path in files) if files else None
         now = self._mark(kind, what)
-        return now - mark if isinstance(now, int) and isinstance(mark, int) else None
+        if not isinstance(now, int) or not isinstance(mark, int):
+            return None
+        # A watch that was started anew counts from nothing again.
+        return now if kind == "watch" and now < mark else now - mark
+
+    def _watch_counted(self, what: str) -> Optional[int]:
+        try:
+            with open(self._figures, encoding="utf-8") as stream:
+                lines = stream.read(READ_MAX_BYTES).splitlines()
+        except (OSError, ValueError):
+            return None
+        if "rampart_watch_up 1" not in lines:
+            return None
+        name = WATCH_COUNTED.get(what, "")
+        numbers = [line.rpartition(" ")[2] for line in lines if name and line.startswith(name + "{")]
+        return sum(int(float(number)) for number in numbers if number.replace(".", "", 1).isdigit())
 
     def _no_routes(self, counter: str) -> Optional[int]:
         if self.pid is None:
@@ -132,6 +154,22 @@ class Traces:
                 if isinstance(counter, dict) and isinstance(counter.get("packets"), int):
                     total = (total or 0) + counter["packets"]
         return total
+
+
+def heard_check(traces: Traces, before: Mapping[str, Mark], seconds: float = HEARD_SECONDS) -> Optional[Check]:
+    """Return whether the watch heard of the attacks, after waiting for its figures; None where nobody asked before."""
+    if "watch:drops" not in before:
+        return None
+    name = CHECK_PREFIX["host"] + "heard"
+    deadline = time.monotonic() + seconds
+    while True:
+        count = traces.since("watch", "drops", before)
+        if count is None:
+            return check(name, None, "the watch's figures cannot be read, or it does not run")
+        if count or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    return check(name, count > 0, "the watch heard of {0} refused packets".format(count))
 
 
 def resolve(traces: Traces, before: Mapping[str, Mark], results: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -186,7 +224,7 @@ def _size(path: str) -> int:
         return 0
 
 
-def _lines(path: str, start: int, kind: str, what: str) -> int:
+def _lines(path: str, start: int, what: str) -> int:
     """Count the lines after byte `start` that are about `what`; a file that shrank is read from its beginning."""
     try:
         with open(path, "rb") as stream:
@@ -194,19 +232,14 @@ def _lines(path: str, start: int, kind: str, what: str) -> int:
             text = stream.read(READ_MAX_BYTES).decode("utf-8", "replace")
     except OSError:
         return 0
-    return sum(_speaks_of(line, kind, what) for line in text.splitlines())
+    return sum(_speaks_of(line, what) for line in text.splitlines())
 
 
-def _speaks_of(line: str, kind: str, what: str) -> bool:
+def _speaks_of(line: str, what: str) -> bool:
     try:
         entry = json.loads(line)
     except ValueError:
         return False
     if not isinstance(entry, dict):
         return False
-    if kind == "squid":
-        return what in str(entry.get("result", "")) or what == entry.get("ssl_bump")
-    # ECS: {"event": {"code": ...}}, or the same with a dot in the key.
-    event = entry.get("event")
-    code = event.get("code") if isinstance(event, dict) else entry.get("event.code")
-    return bool(code == what)
+    return what in str(entry.get("result", "")) or what == entry.get("ssl_bump")

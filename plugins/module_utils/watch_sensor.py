@@ -39,7 +39,7 @@ LOOK_SECONDS, SWEEP_SECONDS = 1.0, 5.0
 BLIND_TRIES, BLIND_PAUSE = 4, 0.2
 # A sweep on demand (events were lost) does not follow another one sooner than this.
 SWEEP_PAUSE = 2.0
-METRICS_SECONDS = 15.0
+METRICS_SECONDS = 5.0
 BEAT_MAX = 60.0
 
 

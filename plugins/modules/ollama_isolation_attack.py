@@ -112,10 +112,6 @@ options:
     description: The egress proxy's access log.
     type: path
     default: /srv/rampart/log/egress/access.json
-  watch_logs:
-    description: The watch's log files, as a pattern.
-    type: path
-    default: /var/log/rampart/watch/*.jsonl
 seealso:
   - module: rampart.ollama.ollama_isolation_facts
   - module: rampart.ollama.ollama_isolation_trace
@@ -225,7 +221,7 @@ from ansible_collections.rampart.ollama.plugins.module_utils.attack_places impor
     own_addresses,
 )
 from ansible_collections.rampart.ollama.plugins.module_utils.attack_run import run_attacks
-from ansible_collections.rampart.ollama.plugins.module_utils.attack_traces import SQUID_LOG, WATCH_LOGS, Traces
+from ansible_collections.rampart.ollama.plugins.module_utils.attack_traces import SQUID_LOG, Traces
 from ansible_collections.rampart.ollama.plugins.module_utils.engine import Engine, EngineError
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import as_dicts
 from ansible_collections.rampart.ollama.plugins.module_utils.procfs import ProcFS
@@ -284,7 +280,6 @@ def main() -> None:
             "networks": {"type": "list", "elements": "str", "default": ["bridge", "rampart-egress"]},
             "probe_directory": {"type": "path", "default": "/var/lib/rampart"},
             "squid_log": {"type": "path", "default": SQUID_LOG},
-            "watch_logs": {"type": "path", "default": WATCH_LOGS},
         },
         supports_check_mode=True,
     )
@@ -305,7 +300,7 @@ def main() -> None:
         with place_for(module.params, subject, proc) as place:
             traces = None
             if origin != "host":
-                traces = Traces(proc, place.pid, module.params["squid_log"], module.params["watch_logs"])
+                traces = Traces(proc, place.pid, module.params["squid_log"])
             results = run_attacks(origin, attacks, targets, float(module.params["timeout"]), place, traces)
     except EngineError as error:
         module.fail_json(msg=error.as_finding().as_text())

@@ -33,7 +33,7 @@ options:
     description: The traces to read, each as C(kind:what).
     type: list
     elements: str
-    default: ["nft:input_refused", "nft:forward_refused"]
+    default: ["nft:input_refused", "nft:forward_refused", "watch:drops"]
   before:
     description: RV(marks) of the call before the attack.
     type: dict
@@ -47,10 +47,10 @@ options:
     description: The Unix socket of the Docker Engine.
     type: path
     default: /var/run/docker.sock
-  watch_logs:
-    description: The watch's log files, as a pattern.
+  watch_figures:
+    description: The file in which the watch writes its figures.
     type: path
-    default: /var/log/rampart/watch/*.jsonl
+    default: /var/lib/rampart/watch/metrics/rampart_watch.prom
 seealso:
   - module: rampart.ollama.ollama_isolation_attack
 """
@@ -80,7 +80,7 @@ marks:
   description: The counters and sizes as they are now.
   returned: always
   type: dict
-  sample: {"nft:input_refused": 20, "nft:forward_refused": 0}
+  sample: {"nft:input_refused": 20, "nft:forward_refused": 0, "watch:drops": 12}
 container_addresses:
   description: IPv4 addresses of Docker's bridges and of the containers on them. Empty when no engine answers.
   returned: always
@@ -100,7 +100,9 @@ table:
   elements: str
   sample: ["host  ollama-ipv4  refused  seen: nft input_refused +12 for 6 attacks"]
 checks:
-  description: The check C(attack-neighbour-seen), when there are results.
+  description: >-
+    The check C(attack-neighbour-seen), and C(attack-neighbour-heard) (did the watch hear of the attacks?), when there
+    are results.
   returned: always
   type: list
   elements: dict
@@ -122,7 +124,13 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.rampart.ollama.plugins.module_utils.attack import measure, seen_check, table
 from ansible_collections.rampart.ollama.plugins.module_utils.attack_places import container_addresses
-from ansible_collections.rampart.ollama.plugins.module_utils.attack_traces import KINDS, Traces, resolve
+from ansible_collections.rampart.ollama.plugins.module_utils.attack_traces import (
+    KINDS,
+    WATCH_FIGURES,
+    Traces,
+    heard_check,
+    resolve,
+)
 from ansible_collections.rampart.ollama.plugins.module_utils.engine import Engine, EngineError
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import as_dicts
 
@@ -134,19 +142,25 @@ def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
-            "traces": {"type": "list", "elements": "str", "default": ["nft:input_refused", "nft:forward_refused"]},
+            "traces": {
+                "type": "list",
+                "elements": "str",
+                "default": ["nft:input_refused", "nft:forward_refused", "watch:drops"],
+            },
             "before": {"type": "dict", "default": {}},
             "results": {"type": "list", "elements": "dict", "default": []},
             "docker_socket": {"type": "path", "default": "/var/run/docker.sock"},
-            "watch_logs": {"type": "path", "default": "/var/log/rampart/watch/*.jsonl"},
+            "watch_figures": {"type": "path", "default": WATCH_FIGURES},
         },
         supports_check_mode=True,
     )
     wanted = [tuple(text.split(":", 1)) for text in module.params["traces"]]
     if any(len(trace) != 2 or trace[0] not in KINDS for trace in wanted):
         module.fail_json(msg="ATTACK-TRACE: a trace is kind:what, its kind one of {0}.".format(", ".join(KINDS)))
-    traces = Traces(watch_logs=module.params["watch_logs"])
+    traces = Traces(watch_figures=module.params["watch_figures"])
     results = resolve(traces, module.params["before"], module.params["results"])
+    heard = heard_check(traces, module.params["before"]) if results else None
+    checks = [check for check in (seen_check(ORIGIN, results), heard) if results and check is not None]
     addresses = []
     with suppress(EngineError):
         addresses = container_addresses(Engine(module.params["docker_socket"], ENGINE_SECONDS))
@@ -156,7 +170,7 @@ def main() -> None:
         container_addresses=addresses,
         results=results,
         table=table(ORIGIN, results),
-        checks=as_dicts([seen_check(ORIGIN, results)] if results else []),
+        checks=as_dicts(checks),
         measures=[measure(ORIGIN, results)] if results else [],
     )
 

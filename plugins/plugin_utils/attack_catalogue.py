@@ -18,7 +18,12 @@ from ansible_collections.rampart.ollama.plugins.module_utils.attack_functions im
     SIGNATURES,
     known_functions,
 )
-from ansible_collections.rampart.ollama.plugins.module_utils.attack_traces import COUNTED, KERNEL_COUNTERS, KINDS
+from ansible_collections.rampart.ollama.plugins.module_utils.attack_traces import (
+    COUNTED,
+    KERNEL_COUNTERS,
+    KINDS,
+    WATCH_COUNTED,
+)
 from ansible_collections.rampart.ollama.plugins.module_utils.findings import FindingError, refuse
 
 DEFAULT_DIRECTORY = Path(__file__).parents[2] / "roles" / "security_tests" / "files" / "attacks"
@@ -134,7 +139,7 @@ def _traces(data: dict[str, Any]) -> str:
         return "seen_by is a list of traces"
     if not all(isinstance(item, dict) and len(item) == 1 for item in traces):
         return "seen_by is a list of {kind: what}"
-    allowed = {"kernel": KERNEL_COUNTERS, "counted": COUNTED}
+    allowed = {"kernel": KERNEL_COUNTERS, "counted": COUNTED, "watch": tuple(WATCH_COUNTED)}
     for item in traces:
         ((kind, what),) = item.items()
         if kind not in KINDS or not isinstance(what, str) or what not in allowed.get(kind, (what,)):

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.rampart.ollama.plugins.module_utils.attack import Attack
 from ansible_collections.rampart.ollama.plugins.module_utils.attack_places import Place
 from ansible_collections.rampart.ollama.plugins.module_utils.attack_run import run_attacks
-from ansible_collections.rampart.ollama.plugins.module_utils.attack_traces import Traces, resolve
+from ansible_collections.rampart.ollama.plugins.module_utils.attack_traces import Traces, heard_check, resolve
 from ansible_collections.rampart.ollama.plugins.module_utils.procfs import ProcFS
 
 SNMP = "Ip: Forwarding OutNoRoutes InHdr\nIp: 1 {0} 3\nTcp: A\nTcp: 1\n"
@@ -29,7 +29,7 @@ def attack(*seen_by: dict[str, str], **more: Any) -> Attack:
 
 def traces(proc: Any = None, pid: int | None = None, **more: Any) -> Traces:
     root = ProcFS(str(proc.root)) if proc else ProcFS()
-    given = {"squid_log": "/none", "watch_logs": "/none/*", "nft": ("/none",), "patience": 0.2, **more}
+    given = {"squid_log": "/none", "watch_figures": "/none", "nft": ("/none",), "patience": 0.2, **more}
     return Traces(root, pid, **given)
 
 
@@ -101,21 +101,46 @@ def test_only_new_lines_of_the_proxys_log_count(tmp_path: Path, line: str, seen:
     assert judged(traces(squid_log=str(log)), attack({"squid": "DENIED"}), change)[0] == seen
 
 
-@pytest.mark.parametrize("event", [{"event": {"code": "WATCH-X"}}, {"event.code": "WATCH-X"}])
-def test_the_watchs_log_is_read_by_the_findings_code(tmp_path: Path, event: dict[str, Any]) -> None:
-    log = tmp_path / "a.jsonl"
-    log.write_text("")
-    reader = traces(watch_logs=str(tmp_path / "*.jsonl"))
-    one = attack({"watch": "WATCH-X"})
-    assert judged(reader, one, lambda: log.write_text(json.dumps(event) + "\n"))[0] == "seen"
-    other = attack({"watch": "WATCH-Y"})
-    assert judged(reader, other, lambda: None)[0] == "not seen"
+FIGURES = """# TYPE rampart_watch_up gauge
+rampart_watch_up {0}
+rampart_watch_drops_total{{prefix="rampart-input-refused"}} {1}
+rampart_watch_drops_total{{prefix="rampart-forward-refused"}} {2}
+rampart_watch_dropsy_total{{prefix="x"}} 99
+"""
 
 
-def test_without_a_watch_its_trace_is_unknown_and_another_one_suffices(proc: Any) -> None:
-    assert judged(traces(), attack({"watch": "WATCH-X"}), lambda: None)[0] == "unknown"
+@pytest.mark.parametrize(
+    ("after", "heard"),
+    [
+        ((1, 7, 2), "passed"),
+        ((1, 5, 0), "failed"),
+        # Started anew meanwhile: what it counts since is what it heard.
+        ((1, 1, 0), "passed"),
+        ((1, 0, 0), "failed"),
+        # It ended in order: the figures are of before.
+        ((0, 7, 2), "unknown"),
+    ],
+)
+def test_the_watch_says_what_it_heard_of(tmp_path: Path, after: tuple[int, int, int], heard: str) -> None:
+    """I5, I6: the attacks of a neighbour come to the watch's ears, not only to a counter."""
+    figures = tmp_path / "rampart_watch.prom"
+    figures.write_text(FIGURES.format(1, 5, 0))
+    reader = traces(watch_figures=str(figures))
+    before = reader.marks([("watch", "drops")])
+    assert before == {"watch:drops": 5}
+    figures.write_text(FIGURES.format(*after))
+    told = heard_check(reader, before, 0.1)
+    assert told is not None
+    assert (told.id, told.status) == ("attack-neighbour-heard", heard)
+
+
+def test_without_a_watch_what_it_heard_is_unknown_and_another_trace_suffices(proc: Any) -> None:
+    told = heard_check(traces(), {"watch:drops": 0})
+    assert told is not None
+    assert told.status == "unknown"
+    assert heard_check(traces(), {"nft:input_refused": 0}) is None
     proc.write("7", "net/snmp", SNMP.format(7))
-    both = attack({"watch": "WATCH-X"}, {"kernel": "OutNoRoutes"})
+    both = attack({"watch": "drops"}, {"kernel": "OutNoRoutes"})
     seen, text = judged(traces(proc, 7), both, lambda: proc.write("7", "net/snmp", SNMP.format(9)))
     assert (seen, text) == ("seen", "kernel OutNoRoutes +2")
 

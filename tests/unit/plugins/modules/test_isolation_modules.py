@@ -127,14 +127,17 @@ def test_a_definition_that_is_none_is_one_error(definition: Any) -> None:
 
 def test_a_trace_is_read_before_and_after(tmp_path: Path) -> None:
     """I6: a host without engine, firewall or watch says what it cannot read, and nothing is taken for seen."""
-    arguments = {"docker_socket": str(tmp_path / "none"), "watch_logs": str(tmp_path / "*.jsonl")}
-    status, result = run("ollama_isolation_trace", True, {**arguments, "traces": ["watch:WATCH-X"]})
-    assert (status, result["changed"], result["marks"]) == (0, False, {"watch:WATCH-X": {}})
+    arguments = {"docker_socket": str(tmp_path / "none"), "watch_figures": str(tmp_path / "none.prom")}
+    status, result = run("ollama_isolation_trace", True, {**arguments, "traces": ["watch:drops"]})
+    assert (status, result["changed"], result["marks"]) == (0, False, {"watch:drops": None})
     assert (result["checks"], result["container_addresses"]) == ([], [])
     told = {"id": "a-b", "tried": "t", "expected": "refused", "outcome": "refused", "evidence": "no answer"}
-    told.update({"seen": "unknown", "trace": "", "seen_by": ["watch:WATCH-X"]})
+    told.update({"seen": "unknown", "trace": "", "seen_by": ["watch:drops"]})
     status, result = run("ollama_isolation_trace", False, {**arguments, "before": {}, "results": [told]})
     assert [(item["id"], item["status"]) for item in result["checks"]] == [("attack-neighbour-seen", "unknown")]
+    before = {"watch:drops": 0}
+    status, result = run("ollama_isolation_trace", False, {**arguments, "before": before, "results": [told]})
+    assert ("attack-neighbour-heard", "unknown") in [(item["id"], item["status"]) for item in result["checks"]]
     status, result = run("ollama_isolation_trace", False, {"traces": ["tea leaves"]})
     assert (status, result["msg"].partition(":")[0]) == (1, "ATTACK-TRACE")
 

@@ -65,7 +65,7 @@ def test_the_shipped_files_are_sound_and_cover_the_catalogue_of_controls() -> No
         for check in control["checks"]
     }
     known = ("attack-clone-", "attack-user-", "attack-container-", "attack-fetcher-")
-    assert {name for name in named if not name.startswith(known) and not name.endswith("-seen")} <= ours
+    assert {name for name in named if not name.startswith(known) and not name.endswith(("-seen", "-heard"))} <= ours
     assert {data["row"] for data in attacks} == {"I6"}
 
 
