@@ -88,7 +88,8 @@ def judge(view: View, items: Iterable[Item]) -> list[dict[str, str]]:
         evidence = clean_text(ruling.evidence)
         holds = {FAILED: False, UNKNOWN: None}.get(ruling.status, True)
         said = "explained: {0} ({1})".format(ruling.explanation, evidence) if ruling.explanation else evidence
-        view.report.record(item.check_id, holds, said)
+        # A reader of the report has the number and wants to know what it asks for.
+        view.report.record(item.check_id, holds, "{0}: {1}".format(item.title, said))
         if ruling.moot:
             view.report.inapplicable.add(item.check_id)
         if ruling.status == FAILED and not ruling.covered:
