@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from playbook_runs import ROOT, on
+from playbook_runs import ROOT, Run, on
 
 pytestmark = pytest.mark.row("I2")
 HOST, NEIGHBOUR, ADDRESS = "d13", "neighbour", ("10.77.0.13", "fd77::13")
@@ -81,6 +81,10 @@ def before() -> Iterator[dict[str, Any]]:
     yield isolation
     on(HOST, "systemctl restart docker")
     until_it_answers()
+    # What the watch contained meanwhile stays open until somebody says that it is over.
+    decided = ["-e", "watch_release_by=test", "-e", "watch_release_confirm=yes"]
+    released = Run("playbooks/watch_release.yml", "--limit", HOST, *decided)
+    assert released.status == 0, released.output[-3000:]
 
 
 def test_without_one_rule_of_iptables_nothing_is_lost(before: dict[str, Any]) -> None:
