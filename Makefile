@@ -13,7 +13,7 @@
 #   make fuzz         the GGUF reader, seconds=600
 #   make sanity       ansible-test sanity, without an ignore file
 #   make molecule     the laboratory's hosts through the five phases, and what is tested there
-#   make phases, incident, core219, contract, mutations, watch, redteam    parts of it, on a laboratory that is up
+#   make phases, incident, core219, held, contract, mutations, watch, redteam    parts of it, on a laboratory that is up
 #   make bench        benchmarks beside named peers, in build/bench/summary.txt
 #   make up, down     the laboratory alone
 #   make lock, changelog    requirements and release notes anew
@@ -46,7 +46,7 @@ lab := .venv/bin/python tests/lab/lab.py
 lab_env := DOCKER_HOST=unix://$(root)/.lab/docker.sock
 hosts ?= d13,d12
 
-.PHONY: help venv lock changelog lint unit supply-chain fuzz vm sanity molecule phases incident core219 contract mutations watch redteam demo test bench up down clean
+.PHONY: help venv lock changelog lint unit supply-chain fuzz vm sanity molecule phases incident core219 held contract mutations watch redteam demo test bench up down clean
 
 help:
 	@sed -n 's/^#   //p' Makefile
@@ -107,7 +107,7 @@ molecule: venv
 	@$(step) 'molecule converge' molecule converge
 	@$(step) 'molecule idempotence' molecule idempotence
 	@$(step) 'molecule verify' molecule verify
-	@$(MAKE) --no-print-directory phases incident core219 contract mutations watch redteam
+	@$(MAKE) --no-print-directory phases incident core219 held contract mutations watch redteam
 	@$(step) 'molecule destroy' molecule destroy
 
 phases: venv
@@ -118,6 +118,9 @@ incident: venv
 
 core219: venv
 	@$(step) 'site.yml on ansible-core 2.19' env $(lab_env) scripts/older_core d12
+
+held: venv
+	@$(step) 'isolation without rules or engine' env $(lab_env) pytest tests/integration/held
 
 # These use the laboratory that is up (make up, make demo or make molecule made it).
 contract: venv

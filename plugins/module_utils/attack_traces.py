@@ -156,20 +156,27 @@ class Traces:
         return total
 
 
-def heard_check(traces: Traces, before: Mapping[str, Mark], seconds: float = HEARD_SECONDS) -> Optional[Check]:
-    """Return whether the watch heard of the attacks, after waiting for its figures; None where nobody asked before."""
+def heard_check(
+    traces: Traces, before: Mapping[str, Mark], results: list[dict[str, Any]], seconds: float = HEARD_SECONDS
+) -> Optional[Check]:
+    """Return whether the watch heard of the attacks, after waiting for its figures; None where nobody asked before.
+
+    It has to have heard of a packet for each attack that the firewall counts: a network has some noise of its own.
+    """
     if "watch:drops" not in before:
         return None
+    counted = [item for item in results if any(str(name).startswith("nft:") for name in item.get("seen_by", []))]
+    wanted = max(1, sum(item.get("outcome") != ERROR for item in counted))
     name = CHECK_PREFIX["host"] + "heard"
     deadline = time.monotonic() + seconds
     while True:
         count = traces.since("watch", "drops", before)
         if count is None:
             return check(name, None, "the watch's figures cannot be read, or it does not run")
-        if count or time.monotonic() > deadline:
+        if count >= wanted or time.monotonic() > deadline:
             break
         time.sleep(0.2)
-    return check(name, count > 0, "the watch heard of {0} refused packets".format(count))
+    return check(name, count >= wanted, "the watch heard of {0} refused packets of {1} attacks".format(count, wanted))
 
 
 def resolve(traces: Traces, before: Mapping[str, Mark], results: list[dict[str, Any]]) -> list[dict[str, Any]]:

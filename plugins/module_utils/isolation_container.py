@@ -65,14 +65,15 @@ def host_view(proc: ProcFS, docker_socket: str, sysfs: str = "/sys") -> HostView
             except ProcError:
                 continue
     devices: set[str] = set()
+    mounts: tuple[Mount, ...] = ()
     for pid in pids:
         try:
-            devices |= {mount.device for mount in proc.mounts(pid)}
+            seen = proc.mounts(pid)
         except ProcError:
             continue
-    mounts: tuple[Mount, ...] = ()
-    with suppress(ProcError):
-        mounts = tuple(proc.mounts(1))
+        devices |= {mount.device for mount in seen}
+        if pid == 1:
+            mounts = tuple(seen)
     groups = {0}
     with suppress(OSError):
         groups.add(os.stat(docker_socket).st_gid)

@@ -349,9 +349,7 @@ def host_paths(mount: Mount, host: list[Mount]) -> set[str]:
     """
     found = set()
     for item in host:
-        if item.device != mount.device:
-            continue
-        below = os.path.relpath(mount.root, item.root) if mount.root.startswith("/") else ".."
-        if below != ".." and not below.startswith("../"):
-            found.add(os.path.normpath(os.path.join(item.point, below)))
+        inner = item.root.rstrip("/") + "/"
+        if item.device == mount.device and (mount.root + "/").startswith(inner):
+            found.add(os.path.normpath(os.path.join(item.point, mount.root[len(inner) :])))
     return found

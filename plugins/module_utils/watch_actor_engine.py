@@ -15,7 +15,7 @@ from .engine import Engine, EngineError
 from .findings import Finding, Severity
 from .isolation_mounts import ENGINE_SOCKETS, SENSITIVE
 from .isolation_report import dig
-from .procfs import ProcError, ProcFS, host_paths, visible_mount
+from .procfs import Mount, ProcError, ProcFS, host_paths
 from .watch_actor_config import ActorConfig, Guarded
 from .watch_actor_plan import ActError, Plan, RefusedError
 from .watch_records import container_excerpt, container_name, restart_policy
@@ -116,44 +116,48 @@ class EngineActs:
         return found
 
     def _bad_mounts(self, inspect: dict[str, Any], own: Guarded) -> list[str]:
-        sources = self._hidden_mounts(inspect)
-        for item in dig(inspect, "Mounts") or []:
-            if dig(item, "Type") != "bind":
-                continue
-            # Docker follows links when it mounts: what counts is where the path leads.
-            sources.append(os.path.realpath(str(dig(item, "Source"))))
+        inside, host = self._mounts(inspect)
         found = []
-        for source in sources:
-            if any(_within(source, allowed) for allowed in own.mounts):
+        for item in dig(inspect, "Mounts") or []:
+            kind, source = dig(item, "Type"), str(dig(item, "Source"))
+            if kind not in ("bind", "volume"):
                 continue
-            if source.endswith(ENGINE_SOCKETS) or source == os.path.realpath(self.config.engine_socket):
-                found.append("it has the engine's socket ({0})".format(source))
-            elif source in SENSITIVE or any(
-                _within(source, path) or _within(path, source) for path in self.config.protected_paths
-            ):
-                found.append("it has {0} of the host".format(source))
+            # The kernel's word counts, of every mount that lies at that point, also of one below another.
+            places = [host_paths(mount, host) for mount in inside if mount.point == dig(item, "Destination")]
+            if kind == "bind" and not any(places):
+                # Docker follows links when it mounts. Where they lead now is the best that is left to ask.
+                places = [{os.path.realpath(source)}]
+            for paths in places:
+                if kind == "volume":
+                    # One of the engine's own is a directory; one with something else behind it is mounted there.
+                    if source in paths and not any(mount.point == source for mount in host):
+                        continue
+                    paths.discard(source)
+                # A directory that is allowed may have other names, where its file system is mounted twice.
+                if not any(_within(path, allowed) for path in paths for allowed in own.mounts):
+                    found += [reason for reason in map(self._endangers, sorted(paths)) if reason]
         return found
 
-    def _hidden_mounts(self, inspect: dict[str, Any]) -> list[str]:
-        """Return where volumes lead on the host by the kernel's word, but for the engine's own directories."""
+    def _endangers(self, path: str) -> str:
+        """Return what is wrong with a path of the host inside a container; empty: nothing."""
+        if path.endswith(ENGINE_SOCKETS) or path == os.path.realpath(self.config.engine_socket):
+            return "it has the engine's socket ({0})".format(path)
+        guarded = self.config.protected_paths
+        if path in SENSITIVE or any(_within(path, other) or _within(other, path) for other in guarded):
+            return "it has {0} of the host".format(path)
+        return ""
+
+    def _mounts(self, inspect: dict[str, Any]) -> tuple[list[Mount], list[Mount]]:
+        """Return the kernel's word of what a container and the host have mounted; nothing where it cannot be had."""
         pid, identity = dig(inspect, "State", "Pid"), str(dig(inspect, "Id"))
-        volumes = [item for item in dig(inspect, "Mounts") or [] if dig(item, "Type") == "volume"]
-        if not volumes or isinstance(pid, bool) or not isinstance(pid, int) or pid <= 1:
-            return []
+        if isinstance(pid, bool) or not isinstance(pid, int) or pid <= 1:
+            return [], []
         try:
-            if not any(identity in path for path in self.proc.cgroups(pid).values()):
-                return []
-            mounts, host = self.proc.mounts(pid), self.proc.mounts(1)
+            if any(identity in path for path in self.proc.cgroups(pid).values()):
+                return self.proc.mounts(pid), self.proc.mounts(1)
         except ProcError:
-            return []
-        found: set[str] = set()
-        for item in volumes:
-            mount = visible_mount(mounts, str(dig(item, "Destination")))
-            paths, source = host_paths(mount, host) if mount is not None else set(), str(dig(item, "Source"))
-            # A volume of the engine's own is a directory; one with something else behind it is mounted there.
-            if source not in paths or any(other.point == source for other in host):
-                found |= paths - {source}
-        return sorted(found)
+            pass
+        return [], []
 
     def _own_findings(self, name: str) -> list[str]:
         """Return what the actor's own look says of a guarded container: its own high findings."""

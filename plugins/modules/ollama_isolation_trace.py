@@ -159,7 +159,7 @@ def main() -> None:
         module.fail_json(msg="ATTACK-TRACE: a trace is kind:what, its kind one of {0}.".format(", ".join(KINDS)))
     traces = Traces(watch_figures=module.params["watch_figures"])
     results = resolve(traces, module.params["before"], module.params["results"])
-    heard = heard_check(traces, module.params["before"]) if results else None
+    heard = heard_check(traces, module.params["before"], results) if results else None
     checks = [check for check in (seen_check(ORIGIN, results), heard) if results and check is not None]
     addresses = []
     with suppress(EngineError):

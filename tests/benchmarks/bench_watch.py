@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long a breach lives, and what the watch costs while nothing happens, beside the guide's script every 5 seconds.
 
-- 50 breaches of 10 kinds (tests/watch/planted.py), in turn: seconds from breach to containment, median and worst
+- 50 breaches of all kinds but one (tests/watch/planted.py), in turn: seconds until containment, median and worst
 - the sensor idle for 60 s: share of one core, resident memory at its peak; how many programs others started meanwhile
 - the guide's check_isolation.sh, run every 5 s for 60 s: share of one core; it stops a service of systemd's and sees
   neither a network that was added nor a capability that is in effect, so that there is no time to containment to show
@@ -132,7 +132,7 @@ def main() -> int:
         idle(rig, options.idle)
         guide(rig, options.idle)
     with Rig(allowed_containers=names) as rig:
-        print(f"{options.breaches} breaches of 10 kinds, load {os.getloadavg()[0]:.1f}:")
+        print(f"{options.breaches} breaches of {len(KINDS) - 1} kinds, load {os.getloadavg()[0]:.1f}:")
         within = show(breaches(rig, options.breaches))
         print(f"figure to reach, each within 1 s: {'reached' if within else 'missed'}")
     return 0

@@ -121,11 +121,13 @@ VOLUME = "/var/lib/docker/volumes/v/_data"
 HOST_MOUNTS = ["1 0 8:1 / / rw - ext4 /dev/sda1 rw", "2 1 8:2 / /srv rw - ext4 /dev/sdb1 rw"]
 
 
-def with_volume(tmp_path: Path, host: list[str], inside: str) -> tuple[EngineActs, dict[str, Any]]:
-    """A container with one volume, as the engine and the kernel tell of it."""
-    made = {**container(OTHER, "x"), "Mounts": [{"Type": "volume", "Source": VOLUME, "Destination": "/h"}]}
+def with_mount(
+    tmp_path: Path, mount: dict[str, str], host: list[str], *inside: str
+) -> tuple[EngineActs, dict[str, Any]]:
+    """A container with one mount at /h, as the engine and the kernel tell of it."""
+    made = {**container(OTHER, "x"), "Mounts": [{**mount, "Destination": "/h"}]}
     made["State"] = {**made["State"], "Pid": 77}
-    for pid, lines in ((1, host), (77, ["1 0 0:50 / / rw - overlay overlay rw", inside])):
+    for pid, lines in ((1, host), (77, ["1 0 0:50 / / rw - overlay overlay rw", *inside])):
         (tmp_path / "proc" / str(pid)).mkdir(parents=True)
         (tmp_path / "proc" / str(pid) / "mountinfo").write_text("\n".join(lines) + "\n")
     (tmp_path / "proc" / "77" / "cgroup").write_text(f"0::/system.slice/docker-{OTHER}.scope\n")
@@ -147,7 +149,8 @@ def with_volume(tmp_path: Path, host: list[str], inside: str) -> tuple[EngineAct
 def test_i5_a_volume_that_hides_a_directory_of_the_host_is_stopped(
     tmp_path: Path, behind: str, inside: str, seen: str
 ) -> None:
-    look, made = with_volume(tmp_path, [*HOST_MOUNTS, *([behind.format(VOLUME)] if behind else [])], inside)
+    host = [*HOST_MOUNTS, *([behind.format(VOLUME)] if behind else [])]
+    look, made = with_mount(tmp_path, {"Type": "volume", "Source": VOLUME}, host, inside)
     assert any(seen in reason for reason in look.violations(made)), look.violations(made)
 
 
@@ -161,8 +164,35 @@ def test_i5_a_volume_that_hides_a_directory_of_the_host_is_stopped(
     ],
 )
 def test_i5_a_volume_that_is_one_is_left_alone(tmp_path: Path, behind: list[str], inside: str) -> None:
-    look, made = with_volume(tmp_path, HOST_MOUNTS + [line.format(VOLUME) for line in behind], inside.format(VOLUME))
+    host = HOST_MOUNTS + [line.format(VOLUME) for line in behind]
+    look, made = with_mount(tmp_path, {"Type": "volume", "Source": VOLUME}, host, inside.format(VOLUME))
     assert look.violations(made) == []
+
+
+ROOT_INSIDE, OVER_IT = "2 1 8:1 / /h rw - ext4 /dev/sda1 rw", "3 2 8:2 /rampart/store /h ro - ext4 /dev/sdb1 rw"
+
+
+@pytest.mark.parametrize("inside", [[ROOT_INSIDE], [ROOT_INSIDE, OVER_IT]])
+@pytest.mark.parametrize("source", ["/srv/harmless", "/srv/rampart/store"])
+@pytest.mark.parametrize("name", ["x", "rampart-ollama"])
+def test_i5_a_link_that_leads_elsewhere_since_is_seen_through(
+    tmp_path: Path, inside: list[str], source: str, name: str
+) -> None:
+    """The engine names the path it was given, which may be a link that was turned to what is allowed; what was mounted
+    is what the kernel says, also below another mount.
+    """
+    look, made = with_mount(tmp_path, {"Type": "bind", "Source": source}, HOST_MOUNTS, *inside)
+    assert "it has / of the host" in look.violations({**made, "Name": "/" + name})
+
+
+def test_i5_what_is_allowed_stays_so_under_its_other_name(tmp_path: Path) -> None:
+    """The store's file system is mounted twice, and its other name lies in a protected directory."""
+    (allowed,) = watch_host.config(tmp_path).guarded["rampart-ollama"].mounts
+    host = [HOST_MOUNTS[0], f"2 1 8:2 / {allowed} rw - ext4 y rw", "3 1 8:2 / /var/lib/docker/x rw - ext4 y rw"]
+    inside = "2 1 8:2 / /h ro - ext4 y rw"
+    look, made = with_mount(tmp_path, {"Type": "bind", "Source": allowed}, host, inside)
+    assert look.violations(made) != []
+    assert look.violations({**made, "Name": "/rampart-ollama"}) == []
 
 
 SOUND = {
